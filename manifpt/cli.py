@@ -1,0 +1,123 @@
+r"""The command line, ``manifpt …``: reads the words, calls one function, prints what came out.
+
+Exit codes: 0 done, 1 failed, 2 wrong input. Heavy modules are imported inside the commands, so that help is fast.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manifpt import paths
+from manifpt.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the parts that were made fast.")
+data = typer.Typer(no_args_is_help=True, help="List and fetch the sets of real images.")
+app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
+
+
+@app.callback(epilog="Example: manifpt reproduce --only 00")
+def _manifpt(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+) -> None:
+    """Fingerprints of generative models: which model made this image, what trace did it leave, and why."""
+
+
+@app.command(epilog="Example: manifpt reproduce --only 01,04 -p seed=1 --jobs 2 --resume")
+def reproduce(
+    profile: Annotated[
+        str, typer.Option(metavar="NAME", help="Values of parameters: notebooks/params/NAME.yaml.")
+    ] = "smoke",
+    only: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Beginning of a notebook's name; repeat, or use commas.")
+    ] = [],  # noqa: B006
+    parameter: Annotated[
+        list[str], typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+    ] = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Notebooks at a time.")] = 1,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Time that one whole notebook may take.")
+    ] = 600,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip what ran through with the same settings and code.")
+    ] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write the outputs into the notebooks themselves.")
+    ] = False,
+    notebooks: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Other notebooks than the project's.")
+    ] = None,
+) -> None:
+    """Run the notebooks headless and print what came out of each."""
+    from tqdm import tqdm
+
+    from manifpt.reproduce import plan, run
+
+    if malformed := [text for text in parameter if "=" not in text]:
+        raise InputError(f"-p {malformed[0]}: NAME=VALUE expected")
+    given = dict(text.split("=", 1) for text in parameter)
+    tasks = plan(notebooks, profile=profile, only=only, given=given, in_place=in_place)
+    records = list(
+        tqdm(run(tasks, jobs=jobs, timeout=timeout, resume=resume), total=len(tasks), unit="notebook", disable=None)
+    )
+    width = max(len(record.notebook) for record in records)
+    for record in sorted(records, key=lambda record: record.notebook):
+        verdict, outcome = ("ok", record.key_figure) if record.ok else ("failed", record.error)
+        typer.echo(f"{record.notebook:{width}}  {record.seconds:7.1f} s  {verdict:6}  {outcome}")
+    failed = sum(not record.ok for record in records)
+    typer.echo(f"{len(records) - failed} ok, {failed} failed; executed notebooks: {Path(tasks[0].executed).parent}")
+    if failed:
+        typer.echo(f"how far the failed ones came: {tasks[0].folder}/*.failed.ipynb")
+        raise typer.Exit(1)
+
+
+@bench.command("projection", epilog="Example: manifpt bench projection --n 50000")
+def bench_projection(
+    n: Annotated[int, typer.Option(min=1, metavar="N", help="Reference images.")] = 50_000,
+) -> None:
+    """Exact projection against faiss and the per-image loop, side by side; prints one line of JSON."""
+    script = paths.CHECKOUT / "tests" / "benchmarks" / "projection.py"
+    if not script.is_file():
+        raise InputError(f"{script}: not there; benchmarks live in the repository: clone it and `pip install -e .`")
+    sys.argv = [str(script), "--n", str(n)]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+@data.command("list", epilog="Example: manifpt data list")
+def data_list() -> None:
+    """Name the sets of real images, and what each is."""
+    from manifpt.real import DATASETS
+
+    width = max(map(len, DATASETS))
+    for name, description in DATASETS.items():
+        typer.echo(f"{name:{width}}  {description}")
+
+
+@data.command("fetch", epilog="Example: manifpt data fetch cifar10")
+def data_fetch(name: Annotated[str, typer.Argument(help="A name from `manifpt data list`.")]) -> None:
+    """Download a set of real images if need be, read it, and say what is in it."""
+    from manifpt.real import load_real
+
+    for split in ("reference", "train", "val", "test"):
+        typer.echo(f"{name} {split}: {load_real(name, split=split).shape}")
+
+
+def main() -> None:
+    """Entry of ``manifpt``: a failure becomes one line and an exit code, unless ``--debug`` is given."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        wrong_input = isinstance(error, InputError)
+        text = str(error) if wrong_input else f"{type(error).__name__}: {error} (`manifpt --debug …` shows where)"
+        typer.echo(f"manifpt: {text}", err=True)
+        sys.exit(2 if wrong_input else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""Numbers about sets of features and of labels: Fréchet distance and FD ratio, precision to coverage, NMI with a null.
+
+Every function is pure: arrays in, a float or a dictionary of named floats out. Features of shape ``(n, …)`` are read as
+`n` points of the flattened space, in double precision.
+"""
+
+from itertools import combinations
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+from sklearn.metrics import normalized_mutual_info_score
+
+from manifpt.errors import InputError
+
+BLOCK = 2**24  # distances held at once: 128 MiB
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empirical") -> float:
+    r"""Fréchet distance between the Gaussians fitted to two samples.
+
+    Parameters
+    ----------
+    a, b : array of shape (n_a, d) and (n_b, d)
+        Features, at least two samples each.
+    covariance : {"empirical", "ledoit-wolf", "auto"}
+        Divided by n − 1; shrunk (Ledoit and Wolf 2004); shrunk for both samples if d exceeds the smaller one.
+
+    Returns
+    -------
+    float
+        Squared distance of `frechet_distance_gaussians`, ≥ 0, in squared units of the features. Biased upwards by about
+        tr(Σ)/n: compare only distances from equal sample sizes.
+
+    Raises
+    ------
+    InputError
+        Fewer than two samples, NaN or infinity, different d, unknown `covariance`.
+    """
+    a, b = _pair(a=a, b=b)
+    covariance = _choose(covariance, a.shape[1], min(len(a), len(b)))
+    return _frechet(*_gaussian(a, covariance), *_gaussian(b, covariance))
+
+
+def frechet_distance_gaussians(
+    mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
+) -> float:
+    r"""Squared Fréchet (2-Wasserstein) distance between two Gaussians (Dowson and Landau 1982; Heusel et al. 2017).
+
+    .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\big(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\big)
+
+    For any factors with :math:`\Sigma = F^\top F` the trace of the root is the sum of the singular values of
+    :math:`F_a F_b^\top`: real and non-negative also where a covariance is singular, so no matrix root is ever taken.
+
+    Parameters
+    ----------
+    mean_a, mean_b : array of shape (d,)
+    covariance_a, covariance_b : array of shape (d, d)
+        Symmetric, positive semi-definite.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, NaN or infinity, a covariance with a negative eigenvalue.
+    """
+    mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
+    if mean_a.shape != mean_b.shape or mean_a.ndim != 1 or not np.isfinite([mean_a, mean_b]).all():
+        raise InputError(f"mean_a, mean_b: two finite vectors (d,) expected, got {mean_a.shape} and {mean_b.shape}")
+    factors = [
+        _factor(name, covariance, len(mean_a))
+        for name, covariance in [("covariance_a", covariance_a), ("covariance_b", covariance_b)]
+    ]
+    return _frechet(mean_a, factors[0], mean_b, factors[1])
+
+
+def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance: str = "auto") -> float:
+    r"""Fréchet distance ratio, FDR: how far classes lie apart, in units of how far two halves of one class do.
+
+    .. math:: \mathrm{FDR} = \mathrm{mean}_{i<j}\, FD(N_i, N_j) \;/\; \mathrm{mean}_i\, FD(N_i^a, N_i^b)
+
+    N_i^a, N_i^b is a random equal split of class i (Yu et al. 2019; ManiFPT, Table 2). Higher is better; about 1/2
+    where classes do not differ, as halves have twice the bias. It grows with the class size: compare at equal n.
+
+    Parameters
+    ----------
+    features : array of shape (n, d)
+    labels : array of shape (n,)
+        Class of each sample, four each at least. An odd class leaves one sample out of its halves.
+    seed : int
+        Of the splits: one permutation a class, in sorted order.
+    covariance : {"auto", "empirical", "ledoit-wolf"}
+        One estimator for all terms, named as in `frechet_distance`; "auto" shrinks if d exceeds the smallest half.
+
+    Returns
+    -------
+    float
+        ≥ 0; infinite if the halves coincide and the classes do not, NaN if nothing differs.
+
+    Raises
+    ------
+    InputError
+        One class, a class below four samples, lengths that differ, NaN or infinity, unknown `covariance`.
+    """
+    features, labels = _rows("features", features), _labels("labels", labels, len(features))
+    classes = [features[labels == label] for label in np.unique(labels)]
+    smallest = min(map(len, classes))
+    if len(classes) < 2 or smallest < 4:
+        raise InputError(
+            f"labels: {len(classes)} classes, the smallest of {smallest}; 2 classes of 4 expected at least"
+        )
+    estimator, rng = _choose(covariance, features.shape[1], smallest // 2), np.random.default_rng(seed)
+    whole = [_gaussian(x, estimator) for x in classes]
+    halves = [[_gaussian(half, estimator) for half in _halves(x, rng)] for x in classes]
+    between, within = (np.mean([_frechet(*a, *b) for a, b in pairs]) for pairs in (combinations(whole, 2), halves))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(between / within)
+
+
+def precision_recall_density_coverage(real: np.ndarray, generated: np.ndarray, *, k: int = 5) -> dict[str, float]:
+    r"""Fidelity and diversity from balls that reach to the k-th nearest neighbour within a sample.
+
+    Each point has a closed ball that reaches to its k-th neighbour, itself not counted. Precision is the share of
+    generated points in some ball of a real one, recall the share of real points in some ball of a generated one
+    (Kynkäänniemi et al. 2019). Density is the mean number of real balls around a generated point, divided by k, and
+    coverage the share of real balls that hold a generated point (Naeem et al. 2020; their released code: open balls).
+    Distances that differ by rounding only count as equal. Memory stays bounded: distances come in blocks.
+
+    Parameters
+    ----------
+    real, generated : array of shape (n, d) and (m, d)
+    k : int
+        1 ≤ k < min(n, m).
+
+    Returns
+    -------
+    dict
+        precision, recall, coverage in [0, 1]; density ≥ 0.
+
+    Raises
+    ------
+    InputError
+        k outside its range, fewer than two samples, NaN or infinity, different d.
+    """
+    real, generated = _pair(real=real, generated=generated)
+    if not 1 <= k < min(len(real), len(generated)):
+        raise InputError(f"k: {k} neighbours asked for, 1 to {min(len(real), len(generated)) - 1} possible")
+    real, generated = real - real.mean(0), generated - real.mean(0)
+    real_radii, generated_radii = _squared_radii(real, k), _squared_radii(generated, k)
+    balls, covered, recalled = np.zeros(len(generated), int), np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for rows, distances in _blocks(generated, real):
+        inside = distances <= real_radii
+        balls[rows] = inside.sum(1)
+        covered |= inside.any(0)
+        recalled |= (distances <= generated_radii[rows, None]).any(0)
+    scores = {"precision": balls > 0, "recall": recalled, "density": balls / k, "coverage": covered}
+    return {name: float(values.mean()) for name, values in scores.items()}
+
+
+def nmi(a: np.ndarray, b: np.ndarray) -> float:
+    r"""Normalised mutual information 2 I(a; b) / (H(a) + H(b)) of two labelings (ManiFPT, Table 5).
+
+    Parameters
+    ----------
+    a, b : array of shape (n,)
+        Labels of any kind. Two constant labelings give 1, one constant labeling gives 0.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Labelings with many values score above 0 by chance: see `nmi_permutation`.
+
+    Raises
+    ------
+    InputError
+        Fewer than two labels, lengths that differ.
+    """
+    return float(normalized_mutual_info_score(_labels("a", a, np.size(a)), _labels("b", b, np.size(a))))
+
+
+def nmi_permutation(
+    labels: np.ndarray, clusters: np.ndarray, *, n_permutations: int, seed: int, groups: np.ndarray | None = None
+) -> dict[str, float]:
+    r"""NMI of labels and clusters beside its distribution when the labels are dealt out at random.
+
+    Parameters
+    ----------
+    labels, clusters : array of shape (n,)
+        A design choice of each sample's model, at least two values, and the cluster that the sample fell into.
+    n_permutations, seed : int
+        Permutations, at least 1, and their seed.
+    groups : array of shape (n,), optional
+        The model of each sample. Labels, constant within a group, are then permuted between whole models: images of
+        one model are no independent evidence on a design choice. Few groups permute in few ways, so p stays large.
+
+    Returns
+    -------
+    dict
+        nmi; null_mean and null_sd of the permuted NMI; p_value = (1 + #{null ≥ nmi}) / (1 + n_permutations) in (0, 1];
+        adjusted = (nmi − null_mean) / (1 − null_mean): 0 at chance, 1 at best, 0 where chance already gives 1.
+
+    Raises
+    ------
+    InputError
+        Labels of one value, labels that vary within a group, lengths that differ, no permutation.
+    """
+    labels, clusters = _labels("labels", labels, np.size(labels)), _labels("clusters", clusters, np.size(labels))
+    groups = np.arange(len(labels)) if groups is None else _labels("groups", groups, len(labels))
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    if labels.max() == 0 or (labels[first][member] != labels).any():
+        raise InputError("labels: two values at least expected, and one value for all samples of a group")
+    if n_permutations < 1:
+        raise InputError(f"n_permutations: {n_permutations}; at least 1 expected")
+    score, rng = nmi(labels, clusters), np.random.default_rng(seed)
+    null = np.array([nmi(rng.permutation(labels[first])[member], clusters) for _ in range(n_permutations)])
+    mean, hits = float(null.mean()), int((null >= score - 1e-12).sum())
+    adjusted = (score - mean) / (1 - mean) if mean < 1 - 1e-12 else 0.0
+    null_sd, p_value = float(null.std()), (1 + hits) / (1 + n_permutations)
+    return {"nmi": score, "null_mean": mean, "null_sd": null_sd, "p_value": p_value, "adjusted": adjusted}
+
+
+def _rows(name: str, x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim < 2 or len(x) < 2 or x.size == 0:
+        raise InputError(f"{name}: shape {x.shape}; at least 2 samples in an array (n, d) expected")
+    x = x.reshape(len(x), -1).astype(np.float64)  # (n, d)
+    if not np.isfinite(x).all():
+        raise InputError(f"{name}: holds NaN or infinity; finite numbers expected")
+    return x
+
+
+def _pair(**samples: np.ndarray) -> list[np.ndarray]:
+    pair = [_rows(name, x) for name, x in samples.items()]
+    if pair[0].shape[1] != pair[1].shape[1]:
+        raise InputError(
+            f"{', '.join(samples)}: {pair[0].shape[1]} and {pair[1].shape[1]} features; one number expected"
+        )
+    return pair
+
+
+def _labels(name: str, values: np.ndarray, n: int) -> np.ndarray:
+    """Integer codes `(n,)` of labels of any kind that sorts."""
+    values = np.asarray(values)
+    if values.shape != (n,) or n < 2:
+        raise InputError(f"{name}: shape {values.shape}; one label for each of {max(n, 2)} samples expected")
+    try:
+        kinds, codes = np.unique(values, return_inverse=True)
+    except TypeError as error:
+        raise InputError(f"{name}: labels of one kind expected, none missing ({error})") from error
+    if (kinds != kinds).any():
+        raise InputError(f"{name}: holds NaN; a label for each sample expected")
+    return codes
+
+
+def _halves(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    half = len(x) // 2
+    return x[rng.permutation(len(x))[: 2 * half]].reshape(2, half, -1)  # (half, sample, d)
+
+
+def _choose(covariance: str, d: int, n: int) -> str:
+    if covariance not in ("auto", "empirical", "ledoit-wolf"):
+        raise InputError(f'covariance: {covariance!r}; "auto", "empirical" or "ledoit-wolf" expected')
+    return ("ledoit-wolf" if d > n else "empirical") if covariance == "auto" else covariance
+
+
+def _gaussian(x: np.ndarray, covariance: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(d,)` and a factor F of the covariance, FᵀF; exactly zero spread where all rows are equal."""
+    mean = x[0] + (x - x[0]).mean(0)
+    if covariance == "ledoit-wolf":
+        return mean, _factor("x", ledoit_wolf(x - mean, assume_centered=True)[0], x.shape[1])
+    return mean, np.linalg.qr(x - mean, mode="r") / np.sqrt(len(x) - 1)
+
+
+def _factor(name: str, covariance: np.ndarray, d: int) -> np.ndarray:
+    covariance = np.asarray(covariance, np.float64)
+    if covariance.shape != (d, d) or not np.isfinite(covariance).all() or not np.allclose(covariance, covariance.T):
+        raise InputError(f"{name}: shape {covariance.shape}; a finite symmetric matrix ({d}, {d}) expected")
+    values, vectors = np.linalg.eigh(covariance)
+    if values[0] < -1e-4 * abs(values[-1]):
+        raise InputError(f"{name}: eigenvalue {values[0]:.3g}; a positive semi-definite matrix expected")
+    return np.sqrt(values.clip(0))[:, None] * vectors.T
+
+
+def _frechet(mean_a: np.ndarray, factor_a: np.ndarray, mean_b: np.ndarray, factor_b: np.ndarray) -> float:
+    spread = (factor_a**2).sum() + (factor_b**2).sum() - 2 * np.linalg.norm(factor_a @ factor_b.T, "nuc")
+    return float(((mean_a - mean_b) ** 2).sum() + max(spread, 0))
+
+
+def _blocks(x: np.ndarray, y: np.ndarray):
+    """Yield slices of the rows of x with their squared distances to all rows of y."""
+    step = max(1, BLOCK // len(y))
+    squares = (y**2).sum(1)
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        yield rows, (x[rows] ** 2).sum(1)[:, None] + squares - 2 * x[rows] @ y.T
+
+
+def _squared_radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance to the k-th neighbour, self at place 0, widened by the rounding of distances on the rim."""
+    radii = np.concatenate([np.partition(distances, k, axis=1)[:, k] for _, distances in _blocks(x, x)])
+    return radii + 1e-12 * ((x**2).sum(1) + radii)

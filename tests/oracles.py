@@ -1,0 +1,71 @@
+"""Naive transcriptions of the formulas, loop by loop, that the tests hold the package against."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import scipy.linalg
+
+
+def frechet_distance(a, b, covariance=lambda x: np.cov(x, rowvar=False)):
+    sa, sb = covariance(a), covariance(b)
+    root = scipy.linalg.sqrtm(sa @ sb)
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sa + sb - 2 * root).real)
+
+
+def fd_ratio(features, labels, seed, covariance=lambda x: np.cov(x, rowvar=False)):
+    rng = np.random.default_rng(seed)
+    between, within = [], []
+    classes = sorted(set(labels.tolist()))
+    for i, first in enumerate(classes):
+        x = features[labels == first]
+        order, half = rng.permutation(len(x)), len(x) // 2
+        within.append(frechet_distance(x[order[:half]], x[order[half : 2 * half]], covariance))
+        for second in classes[i + 1 :]:
+            between.append(frechet_distance(x, features[labels == second], covariance))
+    return sum(between) / len(between) / (sum(within) / len(within))
+
+
+def precision_recall_density_coverage(real, generated, k):
+    def radius(points, i):
+        return sorted(np.linalg.norm(points[i] - points[j]) for j in range(len(points)) if j != i)[k - 1]
+
+    real_radii = [radius(real, i) for i in range(len(real))]
+    generated_radii = [radius(generated, j) for j in range(len(generated))]
+    precision = recall = density = coverage = 0
+    for g in generated:
+        balls = sum(np.linalg.norm(g - r) <= radius for r, radius in zip(real, real_radii, strict=True))
+        precision += balls > 0
+        density += balls / k
+    for r, own in zip(real, real_radii, strict=True):
+        distances = [np.linalg.norm(g - r) for g in generated]
+        recall += any(d <= radius for d, radius in zip(distances, generated_radii, strict=True))
+        coverage += any(d <= own for d in distances)
+    n, m = len(real), len(generated)
+    return {"precision": precision / m, "recall": recall / n, "density": density / m, "coverage": coverage / n}
+
+
+def nmi(a, b):
+    def entropy(labels):
+        return -sum(p * math.log(p) for p in (labels.count(v) / len(labels) for v in set(labels)))
+
+    a, b = list(a), list(b)
+    joint = list(zip(a, b, strict=True))
+    mutual = entropy(a) + entropy(b) - entropy(joint)
+    return 2 * mutual / (entropy(a) + entropy(b))
+
+
+def gaussian_mmd(a, b, sigma):
+    def mean_kernel(x, y):
+        values = [math.exp(-((p - q) ** 2).sum() / (2 * sigma**2)) for p in x for q in y]
+        return sum(values) / len(values)
+
+    return math.sqrt(mean_kernel(a, a) + mean_kernel(b, b) - 2 * mean_kernel(a, b))
+
+
+def wasserstein1(a, b):
+    """Minimum over all matchings of two small sets of one size (Birkhoff)."""
+    costs = (
+        sum(np.linalg.norm(x - b[j]) for x, j in zip(a, order, strict=True)) for order in permutations(range(len(b)))
+    )
+    return min(costs) / len(a)

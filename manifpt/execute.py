@@ -138,6 +138,7 @@ def _follow_starter() -> None:
 def main() -> None:
     """Read ``[task, timeout]`` as a line of JSON from standard input and execute it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
+    sys.modules["rfc3987_syntax"] = None  # jsonschema would take 4 s to load it, for addresses that no notebook has
     task, timeout = json.loads(sys.stdin.readline())
     threading.Thread(target=_follow_starter, daemon=True).start()
     execute(Task(**task), timeout)

@@ -1,0 +1,322 @@
+"""The batch runner: what it refuses before it starts, what it leaves behind, what it repeats."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import joblib
+import pytest
+
+from manifpt import reproduce
+from manifpt.errors import InputError
+from manifpt.execute import Record, make_record
+from manifpt.parameters import fits, parameters, read_text
+
+PARAMETERS = """\
+seed: int = 0  # of everything
+rate: float = 0.1  # step
+sizes: list[int] = [1, 2]  # images
+real: str = "photos"  # set
+"""
+
+
+def cell(source, *tags):
+    kind = {"outputs": [], "execution_count": None}
+    return {
+        "cell_type": "code",
+        "id": f"c{abs(hash(source)) % 10**8}",
+        "metadata": {"tags": list(tags)},
+        "source": source,
+    } | kind
+
+
+def write(path, *sources, declared=PARAMETERS):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [cell(declared, "parameters"), *map(cell, sources)]
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of two notebooks with an empty smoke profile, and a home of its own for what they leave."""
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "note books"
+    (folder / "params").mkdir(parents=True)
+    (folder / "params" / "smoke.yaml").write_text("# nothing\n")
+    write(folder / "00_first.ipynb", "from manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')")
+    write(folder / "01_second.ipynb", "print(1)", declared="epochs: int = 3  # passes")
+    return folder
+
+
+def texts(path):
+    """Everything a notebook shows: streams, plain texts and the names of errors."""
+    outputs = [output for c in json.loads(path.read_text())["cells"] for output in c.get("outputs", [])]
+    shown = [o.get("text") or o.get("data", {}).get("text/plain") or o.get("ename") for o in outputs]
+    return "".join("".join(text) for text in shown)
+
+
+def test_parameters_are_read_without_running(folder):
+    found = parameters(folder / "00_first.ipynb")
+    assert {name: tuple(p) for name, p in found.items()} == {
+        "seed": ("int", 0),
+        "rate": ("float", 0.1),
+        "sizes": ("list[int]", [1, 2]),
+        "real": ("str", "photos"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("seed = 0", "cannot read `seed = 0`"),
+        ("seed: int", "cannot read `seed: int`"),
+        ("seed: int = 'a'", "not of type int"),
+        ("seed: int = 2 * n", "malformed"),
+        ("seed: dict = {}", "type `dict`"),
+        ("seed: int = ", "invalid syntax"),
+    ],
+)
+def test_parameters_refuse_another_form(folder, declared, message):
+    write(folder / "02_bad.ipynb", declared=declared)
+    with pytest.raises(InputError, match="02_bad.ipynb: parameters cell: .*" + message):
+        parameters(folder / "02_bad.ipynb")
+
+
+def test_parameters_refuse_what_is_no_notebook(tmp_path):
+    (tmp_path / "x.ipynb").write_text("[]")
+    with pytest.raises(InputError, match="cannot be read as a notebook"):
+        parameters(tmp_path / "x.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (1, "int", True),
+        (1, "float", True),
+        (1.0, "int", False),
+        (True, "int", False),
+        (True, "float", False),
+        (1, "bool", False),
+        ("1", "int", False),
+        ([1, 2], "list[int]", True),
+        ([1, "a"], "list[int]", False),
+        (1, "list[int]", False),
+        (None, "int | None", True),
+        (None, "int", False),
+        ([[1]], "list[list[int]]", True),
+    ],
+)
+def test_fits(value, kind, expected):
+    assert fits(value, kind) is expected
+
+
+def test_read_text():
+    assert read_text("5", "int") == 5
+    assert read_text("5", "str") == "5"
+    assert read_text("[1, 2]", "list[int]") == [1, 2]
+    assert read_text("1e-3", "float") == 1e-3
+    assert read_text("photos", "int") == "photos"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sead": "1"}, "'sead'.*seed"),
+        ({"seed": "one"}, "seed is 'one', int expected"),
+        ({"epochs": "1.5"}, "01_second.ipynb: parameter epochs is 1.5, int expected"),
+    ],
+)
+def test_plan_refuses_values_on_the_command_line(folder, given, message):
+    with pytest.raises(InputError, match=message):
+        reproduce.plan(folder, given=given)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("00_first: {sed: 1}", "00_first.ipynb: unknown parameter 'sed'; it has: seed"),
+        ("00_first: {rate: fast}", "rate is 'fast', float expected"),
+        ("00_frst: {seed: 1}", "no notebook is called 00_frst"),
+        ("00_first: 3", "must map notebook names to parameters"),
+        ("{", "not valid YAML"),
+    ],
+)
+def test_plan_refuses_a_profile(folder, text, message):
+    (folder / "params" / "full.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        reproduce.plan(folder, profile="full")
+
+
+def test_plan_refuses_unknown_names(folder, tmp_path):
+    with pytest.raises(InputError, match=r"profile 'big'.*profiles here: smoke"):
+        reproduce.plan(folder, profile="big")
+    with pytest.raises(InputError, match=r"'07'.*00_first"):
+        reproduce.plan(folder, only=["00,07"])
+    with pytest.raises(InputError, match="no notebooks here"):
+        reproduce.plan(tmp_path)
+    with pytest.raises(InputError, match="leave out seed"):
+        reproduce.plan(folder, given={"seed": "1"}, in_place=True)
+
+
+def test_plan_puts_the_command_line_over_the_profile_over_the_defaults(folder):
+    (folder / "params" / "full.yaml").write_text("00_first: {seed: 1, rate: 0.1, sizes: [3]}")
+    first, second = reproduce.plan(folder, profile="full", given={"seed": "2"})
+    assert first.parameters == {"seed": 2, "sizes": [3]}  # the rate is the default
+    assert second.parameters == {}
+    assert [task.file("").name for task in reproduce.plan(folder, only=["01"])] == ["01_second"]
+
+
+def test_hashes_follow_parameters_notebook_and_package(folder, tmp_path, monkeypatch):
+    def hashes(**options):
+        task = reproduce.plan(folder, only=["00"], **options)[0]
+        return task.settings, task.code
+
+    settings, code = hashes()
+    assert hashes() == (settings, code)
+    assert hashes(given={"seed": "0"}) == (settings, code)
+    assert hashes(given={"seed": "1"}) == (hashes(given={"seed": "1"})[0], code) != (settings, code)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "a.py").write_text("a = 1")
+    monkeypatch.setattr(reproduce, "PACKAGE", tmp_path / "package")
+    before = hashes()[1]
+    (tmp_path / "package" / "a.py").write_text("a = 2")
+    after = hashes()[1]
+    write(folder / "00_first.ipynb", "print(2)")
+    assert len({code, before, after, hashes()[1]}) == 4
+
+
+def test_resume_skips_only_what_would_be_repeated(folder, monkeypatch):
+    started = []
+
+    def start(task, jobs, timeout):
+        started.append(task)
+        return subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(reproduce, "_start", start)
+    task = reproduce.plan(folder, only=["00"])[0]
+    record = make_record(task, figure="42")
+    assert list(reproduce.run([task], resume=True))
+    assert len(started) == 1  # the executed notebook is missing
+    task.file(".ipynb").write_text("{}")
+    assert list(reproduce.run([task], resume=True)) == [record]
+    assert len(started) == 1
+    list(reproduce.run(reproduce.plan(folder, only=["00"], given={"seed": "1"}), resume=True))
+    write(folder / "00_first.ipynb", "print(2)")
+    list(reproduce.run(reproduce.plan(folder, only=["00"]), resume=True))
+    make_record(task, error="broke")
+    list(reproduce.run([task], resume=True))
+    list(reproduce.run([task]))
+    assert len(started) == 5
+
+
+def test_a_process_that_dies_is_a_failed_notebook(folder, monkeypatch):
+    def start(task, jobs, timeout):
+        task.file(".json").unlink(missing_ok=True)
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(reproduce, "_start", start)
+    records = list(reproduce.run(reproduce.plan(folder), jobs=2))
+    assert [record.ok for record in records] == [False, False]
+    assert "code 3" in records[0].error
+
+
+def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    spec = {"argv": ["false", "{connection_file}"], "display_name": "Another", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))  # a kernel of the same name, which must not be used
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    write(folder / "01_second.ipynb", "print('so far')", "1 / 0", "print('never')")
+    where = "import os, sys\nprint(sys.prefix, os.getcwd(), os.environ['OMP_NUM_THREADS'])\nopen('litter', 'w').close()"
+    write(folder / "00_first.ipynb", where, "from manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')")
+    command = [
+        sys.executable,
+        "-m",
+        "manifpt.cli",
+        "reproduce",
+        "--notebooks",
+        str(folder),
+        "--jobs",
+        "2",
+        "-p",
+        "seed=7",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    first, second, total, _ = done.stdout.splitlines()
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(r"00_first +[0-9.]+ s  ok      7 \[1, 2\]", first)
+    assert re.fullmatch(r"01_second +[0-9.]+ s  failed  ZeroDivisionError: division by zero", second)
+    output = tmp_path / "home" / "runs" / "notebooks" / "smoke"
+    assert total == f"1 ok, 1 failed; executed notebooks: {output}"
+    assert texts(output / "01_second.failed.ipynb") == "so far\nZeroDivisionError"
+    prefix, cwd, threads = texts(output / "00_first.ipynb").splitlines()[0].split()
+    assert (prefix, threads) == (sys.prefix, str(max(1, joblib.cpu_count() // 2)))
+    assert not os.path.exists(cwd)
+    left = {"00_first.ipynb", "00_first.json", "01_second.failed.ipynb", "01_second.json"}
+    assert {path.name for path in output.iterdir()} == left
+    assert str(folder) not in (output / "00_first.ipynb").read_text()
+
+
+def test_an_endless_notebook_is_stopped_and_keeps_its_output(folder):
+    write(folder / "00_first.ipynb", "import time\nprint('so far')", "time.sleep(60)")
+    (record,) = reproduce.run(reproduce.plan(folder, only=["00"]), timeout=1)
+    assert record.error == "not finished after 1 s; --timeout allows more"
+    assert record.seconds < 30
+    assert texts(reproduce.plan(folder)[0].file(".failed.ipynb")) == "so far\n"
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_and_no_half_file_outlive_the_runner(folder, tmp_path, how):
+    pid_file, release = tmp_path / "pid", tmp_path / "release"
+    body = f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))"
+    write(folder / "00_first.ipynb", body, f"while not os.path.exists({str(release)!r}): time.sleep(0.05)")
+    command = [sys.executable, "-m", "manifpt.cli", "reproduce", "--notebooks", str(folder), "--only", "00", "--resume"]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    runner = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(scratch)})
+    wait_until(lambda: pid_file.exists() and pid_file.read_text())
+    kernel = int(pid_file.read_text())
+    runner.send_signal(how)
+    assert runner.wait(30) != 0
+    wait_until(lambda: not alive(kernel))
+    wait_until(lambda: not any(scratch.iterdir()))
+    assert not [path for path in tmp_path.rglob("*first*") if "home" in path.parts]
+    if how == signal.SIGKILL:
+        release.touch()
+        assert subprocess.run(command, timeout=60).returncode == 0
+        record = Record(**json.loads((tmp_path / "home/runs/notebooks/smoke/00_first.json").read_text()))
+        assert record.ok
+
+
+def test_in_place_keeps_the_source_and_adds_the_outputs(folder):
+    path = folder / "00_first.ipynb"
+    sources = [c["source"] for c in json.loads(path.read_text())["cells"]]
+    (record,) = reproduce.run(reproduce.plan(folder, only=["00"], in_place=True))
+    assert record.ok, record.error
+    cells = json.loads(path.read_text())["cells"]
+    assert ["".join(c["source"]) for c in cells] == sources
+    assert [c["execution_count"] for c in cells] == [1, 2]
+    assert "papermill" not in path.read_text()

@@ -75,6 +75,15 @@ def reproduce(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: manifpt tables")
+def tables() -> None:
+    """Make the tables of the README anew from the notebooks and their last runs."""
+    from manifpt.tables import notebook_table, rewrite
+
+    written = rewrite(paths.CHECKOUT / "README.md", {"notebooks": notebook_table})
+    typer.echo(f"README.md: {', '.join(written)}")
+
+
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")
 def bench_projection(
     n: Annotated[int, typer.Option(min=1, metavar="N", help="Reference images.")] = 50_000,

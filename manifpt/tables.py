@@ -1,0 +1,61 @@
+r"""The README's tables, made anew: the text between ``<!-- table: NAME -->`` and ``<!-- end -->``."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from manifpt import files, paths
+from manifpt.errors import InputError
+from manifpt.reproduce import discover
+
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def notebook_table() -> str:
+    """Notebooks in Markdown: its title, the question it answers, and the minutes that its last smoke run took.
+
+    The title is the heading of the first cell, the question the first line after it that has a question mark.
+
+    Raises
+    ------
+    InputError
+        If a notebook asks no question, or has not run.
+    """
+    rows = ["| notebook | what it answers | minutes |", "|---|---|---|"]
+    for path in discover():
+        title, question = _opening(path)
+        record = paths.runs() / "notebooks" / "smoke" / f"{path.stem}.json"
+        if not record.is_file():
+            raise InputError(f"{record}: not there, {path.name} has not run; run `make reproduce` first")
+        minutes = json.loads(record.read_text(encoding="utf-8"))["seconds"] / 60
+        rows.append(f"| [{title}](notebooks/{path.name}) | {question} | {minutes:.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _opening(notebook: Path) -> tuple[str, str]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    title, *lines = text.splitlines()
+    question = next((line for line in lines if "?" in line), None)
+    if question is None:
+        raise InputError(
+            f"{notebook}: asks no question; write the one it answers below its title, with a question mark"
+        )
+    return title.lstrip("# "), question.strip("*_> ")
+
+
+def rewrite(path: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
+    """Make the marked tables of a Markdown file anew, atomically; return their names.
+
+    Raises
+    ------
+    InputError
+        If the file has no marked table, or one whose name is not in `tables`.
+    """
+    text = path.read_text(encoding="utf-8")
+    names = [match[2] for match in BLOCK.finditer(text)]
+    if not names or not tables.keys() >= set(names):
+        raise InputError(f"{path}: marks the tables {names}; known are {', '.join(tables)}, as `<!-- table: NAME -->`")
+    files.write_text(path, BLOCK.sub(lambda match: match[1] + tables[match[2]]() + match[3], text))
+    return names

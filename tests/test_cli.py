@@ -1,0 +1,84 @@
+"""The command line: help that reads well, one-line failures, exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from manifpt import cli, paths
+from manifpt.errors import InputError
+
+
+def commands(group=None, name=()):
+    """Every command of the application as words."""
+    group = group or typer.main.get_command(cli.app)
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*name, word))
+        else:
+            yield (*name, word)
+
+
+def main(monkeypatch, *words):
+    """Exit code of ``manifpt words…``."""
+    monkeypatch.setattr(sys, "argv", ["manifpt", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_help_explains_and_has_an_example(words):
+    shown = CliRunner().invoke(cli.app, [*words, "--help"], prog_name="manifpt")
+    assert shown.exit_code == 0
+    usage, explanation = shown.output.strip().split("\n\n")[:2]
+    assert usage.startswith("Usage: manifpt " + " ".join(words))
+    assert len(explanation) > 20
+    assert "Example: manifpt " + " ".join(words) in shown.output
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import manifpt.cli, sys; assert not {'torch', 'faiss', 'matplotlib', 'papermill', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_wrong_input_is_one_line_and_code_2(monkeypatch, capsys, tmp_path):
+    words = ["reproduce", "--notebooks", str(tmp_path)]
+    assert main(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"manifpt: {tmp_path}: no notebooks here")
+    assert error.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *words])
+    with pytest.raises(InputError):
+        cli.main()
+
+
+def test_wrong_usage_is_code_2(monkeypatch, capsys):
+    assert main(monkeypatch, "reproduce", "-p", "seed") == 2
+    assert "NAME=VALUE expected" in capsys.readouterr().err
+    assert main(monkeypatch, "reproduce", "--jobs", "0") == 2
+    assert main(monkeypatch, "nonsense") == 2
+
+
+def test_another_failure_is_code_1(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("manifpt.reproduce.plan", broken)
+    assert main(monkeypatch, "reproduce") == 1
+    assert capsys.readouterr().err == "manifpt: OSError: disk full (`manifpt --debug …` shows where)\n"
+
+
+def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    assert main(monkeypatch, "bench", "projection") == 2
+    assert "clone it" in capsys.readouterr().err
+    script = tmp_path / "tests" / "benchmarks" / "projection.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import sys\nprint(__name__, sys.argv[1:])")
+    assert main(monkeypatch, "bench", "projection", "--n", "7") == 0
+    assert capsys.readouterr().out == "__main__ ['--n', '7']\n"

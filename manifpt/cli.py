@@ -64,6 +64,11 @@ def reproduce(
     records = list(
         tqdm(run(tasks, jobs=jobs, timeout=timeout, resume=resume), total=len(tasks), unit="notebook", disable=None)
     )
+    _summarise(records, tasks)
+
+
+def _summarise(records, tasks) -> None:
+    """A line for each notebook and one for all; exit code 1 if one failed."""
     width = max(len(record.notebook) for record in records)
     for record in sorted(records, key=lambda record: record.notebook):
         verdict, outcome = ("ok", record.key_figure) if record.ok else ("failed", record.error)

@@ -53,9 +53,9 @@ def plan(
     folder
         Folder of notebooks with its ``params/``; default: those of the project.
     profile
-        ``params/<profile>.yaml`` holds the values that differ from the notebooks' defaults.
+        ``params/<profile>.yaml`` holds the values that differ from the defaults.
     only
-        Beginnings of names of notebooks, each possibly several with commas between.
+        Beginnings of names, each possibly several with commas between.
     given
         Parameter -> value as text, for every selected notebook that has the parameter; goes before the profile.
     in_place
@@ -64,23 +64,31 @@ def plan(
     Raises
     ------
     InputError
-        Unknown notebook, profile or parameter, or a value of the wrong type.
+        Unknown notebook, profile or parameter, a value of the wrong type, or papermill is not installed.
     """
+    if importlib.util.find_spec("papermill") is None:
+        raise InputError("papermill: not installed, so no notebook can run; pip install 'manifpt[notebooks]'")
     declared = {path: parameters(path) for path in discover(folder, only)}
     values = _chosen(declared, profile, given or {})
     output = paths.runs() / "notebooks" / profile
+    return [_task(path, known, values[path], output, in_place) for path, known in declared.items()]
+
+
+def _task(path: Path, known: dict[str, Parameter], chosen: dict[str, object], output: Path, in_place: bool) -> Task:
+    changed = {name: value for name, value in chosen.items() if value != known[name].default}
+    if in_place and changed:
+        raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
+    settings = files.settings_hash({name: p.default for name, p in known.items()} | changed)
+    executed = path if in_place else output / path.name
+    return Task(str(path), changed, settings, _code_hash(path), str(output), str(executed))
+
+
+def _code_hash(notebook: Path) -> str:
+    """Hash of what a notebook computes with: the sources of its cells, and every Python file of the package."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     package = [(str(path.relative_to(PACKAGE)), files.sha256(path)) for path in sorted(PACKAGE.rglob("*.py"))]
-    tasks = []
-    for path, known in declared.items():
-        changed = {name: value for name, value in values[path].items() if value != known[name].default}
-        if in_place and changed:
-            raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
-        settings = files.settings_hash({name: p.default for name, p in known.items()} | changed)
-        code = files.settings_hash([_sources(path), package])
-        tasks.append(
-            Task(str(path), changed, settings, code, str(output), str(path if in_place else output / path.name))
-        )
-    return tasks
+    return files.settings_hash([sources, package])
 
 
 def _chosen(
@@ -101,11 +109,6 @@ def _chosen(
     return chosen
 
 
-def _sources(notebook: Path) -> list[tuple[str, str]]:
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-
-
 def run(tasks: Iterable[Task], *, jobs: int = 1, timeout: float = 600, resume: bool = False) -> Iterator[Record]:
     """Run notebooks and yield each one's record as it ends; a notebook that fails does not stop the others.
 
@@ -119,14 +122,7 @@ def run(tasks: Iterable[Task], *, jobs: int = 1, timeout: float = 600, resume: b
         Seconds that one whole notebook may take.
     resume
         Skip what already ran through with the same parameters, the same notebook and the same package.
-
-    Raises
-    ------
-    InputError
-        If papermill is not installed.
     """
-    if importlib.util.find_spec("papermill") is None:
-        raise InputError("papermill: not installed, so no notebook can run; pip install 'manifpt[notebooks]'")
     waiting, running = list(tasks), []
     try:
         while waiting or running:

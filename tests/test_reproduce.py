@@ -14,7 +14,6 @@ import pytest
 from manifpt import reproduce
 from manifpt.errors import InputError
 from manifpt.execute import Record, make_record
-from manifpt.parameters import fits, parameters, read_text
 
 PARAMETERS = """\
 seed: int = 0  # of everything
@@ -59,69 +58,6 @@ def texts(path):
     outputs = [output for c in json.loads(path.read_text())["cells"] for output in c.get("outputs", [])]
     shown = [o.get("text") or o.get("data", {}).get("text/plain") or o.get("ename") for o in outputs]
     return "".join("".join(text) for text in shown)
-
-
-def test_parameters_are_read_without_running(folder):
-    found = parameters(folder / "00_first.ipynb")
-    assert {name: tuple(p) for name, p in found.items()} == {
-        "seed": ("int", 0),
-        "rate": ("float", 0.1),
-        "sizes": ("list[int]", [1, 2]),
-        "real": ("str", "photos"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("declared", "message"),
-    [
-        ("seed = 0", "cannot read `seed = 0`"),
-        ("seed: int", "cannot read `seed: int`"),
-        ("seed: int = 'a'", "not of type int"),
-        ("seed: int = 2 * n", "malformed"),
-        ("seed: dict = {}", "type `dict`"),
-        ("seed: int = ", "invalid syntax"),
-    ],
-)
-def test_parameters_refuse_another_form(folder, declared, message):
-    write(folder / "02_bad.ipynb", declared=declared)
-    with pytest.raises(InputError, match="02_bad.ipynb: parameters cell: .*" + message):
-        parameters(folder / "02_bad.ipynb")
-
-
-def test_parameters_refuse_what_is_no_notebook(tmp_path):
-    (tmp_path / "x.ipynb").write_text("[]")
-    with pytest.raises(InputError, match="cannot be read as a notebook"):
-        parameters(tmp_path / "x.ipynb")
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "expected"),
-    [
-        (1, "int", True),
-        (1, "float", True),
-        (1.0, "int", False),
-        (True, "int", False),
-        (True, "float", False),
-        (1, "bool", False),
-        ("1", "int", False),
-        ([1, 2], "list[int]", True),
-        ([1, "a"], "list[int]", False),
-        (1, "list[int]", False),
-        (None, "int | None", True),
-        (None, "int", False),
-        ([[1]], "list[list[int]]", True),
-    ],
-)
-def test_fits(value, kind, expected):
-    assert fits(value, kind) is expected
-
-
-def test_read_text():
-    assert read_text("5", "int") == 5
-    assert read_text("5", "str") == "5"
-    assert read_text("[1, 2]", "list[int]") == [1, 2]
-    assert read_text("1e-3", "float") == 1e-3
-    assert read_text("photos", "int") == "photos"
 
 
 @pytest.mark.parametrize(

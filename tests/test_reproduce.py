@@ -228,11 +228,16 @@ def wait_until(condition, seconds=30):
 def test_no_process_and_no_half_file_outlive_the_runner(folder, tmp_path, how):
     pid_file, release = tmp_path / "pid", tmp_path / "release"
     body = f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))"
-    write(folder / "00_first.ipynb", body, f"while not os.path.exists({str(release)!r}): time.sleep(0.05)")
+    write(
+        folder / "00_first.ipynb",
+        body,
+        f"while not os.path.exists({str(release)!r}) and time.process_time() < 20: time.sleep(0.01)",
+    )
     command = [sys.executable, "-m", "manifpt.cli", "reproduce", "--notebooks", str(folder), "--only", "00", "--resume"]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    runner = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(scratch)})
+    shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if how == signal.SIGKILL else []  # as a background job starts
+    runner = subprocess.Popen([*shell, *command], env={**os.environ, "TMPDIR": str(scratch)})
     wait_until(lambda: pid_file.exists() and pid_file.read_text())
     kernel = int(pid_file.read_text())
     runner.send_signal(how)

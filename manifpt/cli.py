@@ -16,8 +16,10 @@ from manifpt.errors import InputError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the parts that were made fast.")
 data = typer.Typer(no_args_is_help=True, help="List and fetch the sets of real images.")
+zoo = typer.Typer(no_args_is_help=True, help="List, train and sample the generators of the project.")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(zoo, name="zoo")
 
 
 @app.callback(epilog="Example: manifpt reproduce --only 00")
@@ -118,6 +120,45 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name from `manifpt da
 
     for split in ("reference", "train", "val", "test"):
         typer.echo(f"{name} {split}: {load_real(name, split=split).shape}")
+
+
+@zoo.command("list", epilog="Example: manifpt zoo list")
+def zoo_list() -> None:
+    """Name the generators, with family and origin, and the real sets that they can be trained on."""
+    from manifpt.zoo.registry import DATASETS, MODELS
+
+    for name, entry in MODELS.items():
+        typer.echo(f"{name:12}  {entry.family:6}  {entry.citation}")
+    typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in DATASETS.items()))
+
+
+@zoo.command("train", epilog="Example: manifpt zoo train dcgan --dataset gm-fashion --seed 1")
+def zoo_train(
+    name: Annotated[str, typer.Argument(help="A name from `manifpt zoo list`.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset, whose reals to train on.")] = "gm-fashion",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of weights, data order and noise.")] = 0,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Of training; default: the model's own.")] = None,
+) -> None:
+    """Train a generator, going on where an earlier call was interrupted; prints the path of the checkpoint."""
+    from manifpt.zoo.train import train
+
+    typer.echo(train(name, dataset=dataset, seed=seed, steps=steps))
+
+
+@zoo.command("sample", epilog="Example: manifpt zoo sample dcgan.safetensors dcgan.png --n 500")
+def zoo_sample(
+    checkpoint: Annotated[Path, typer.Argument(help="Written by `manifpt zoo train`.")],
+    out: Annotated[Path, typer.Argument(help="PNG file to write: the images as tiles, 50 a row.")],
+    n: Annotated[int, typer.Option(min=1, metavar="N", help="Images.")] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the noise.")] = 0,
+) -> None:
+    """Draw images from a trained generator."""
+    from manifpt import files
+    from manifpt.zoo.sample import sample
+
+    if out.suffix.lower() != ".png":
+        raise InputError(f"{out}: the images are written as PNG; use a name that ends in .png")
+    files.save_mosaic(out, sample(checkpoint, n, seed=seed))
 
 
 def main() -> None:

@@ -73,6 +73,18 @@ def test_another_failure_is_code_1(monkeypatch, capsys):
     assert capsys.readouterr().err == "manifpt: OSError: disk full (`manifpt --debug …` shows where)\n"
 
 
+def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "zoo", "list") == 0
+    assert "dcgan" in capsys.readouterr().out
+    assert main(monkeypatch, "data", "list") == 0
+    assert "fashion-mnist" in capsys.readouterr().out
+    assert main(monkeypatch, "zoo", "train", "nonsense") == 2
+    assert main(monkeypatch, "zoo", "sample", str(tmp_path / "none.safetensors"), str(tmp_path / "a.png")) == 2
+    assert main(monkeypatch, "zoo", "sample", "x.safetensors", "a.jpg") == 2
+    assert "use a name that ends in .png" in capsys.readouterr().err
+    assert main(monkeypatch, "data", "fetch", "nonsense") == 2
+
+
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     assert main(monkeypatch, "bench", "projection") == 2

@@ -4,6 +4,9 @@ M is the manifold of real data, P its distribution, Q the distribution of a mode
 generated x is a(x) = x − x*, with x* = π(x) the nearest point of M; the model's fingerprint is the set of its
 artifacts. What it says about precision, recall and distances between P and Q comes back as a `Statement`: both sides of
 a proven relation, for the empirical distributions of the points given, to be checked instead of believed.
+
+The bounds rest on one fact: the coupling (x, π(x)) costs E‖a‖, and no coupling of Q to points of M costs less.
+Everything here raises `InputError` for empty arrays, NaN, infinity, negative norms and shapes that do not fit.
 """
 
 import zipfile
@@ -32,11 +35,6 @@ class Fingerprint:
         Who made the images, in which embedding they were compared with real ones, and how x* was estimated.
     artifacts : array of shape (n, …), float32
         φ(x) − φ(x*), one for each image.
-
-    Raises
-    ------
-    InputError
-        No artifact, NaN or infinity.
     """
 
     model: str
@@ -79,18 +77,18 @@ class Fingerprint:
         Returns
         -------
         variances : array of shape (k,)
-            Descending, float.
+            Descending.
         directions : array of shape (k, …)
-            Orthonormal, of the shape of an artifact, sign fixed.
+            Orthonormal, each of the shape of an artifact, sign fixed; both float32.
 
         Raises
         ------
         InputError
-            Unless 1 ≤ k < min(n, d).
+            Unless 1 ≤ k < min(n, d); all artifacts equal.
         """
         flat = self._flat()
-        if not 1 <= k < min(flat.shape):
-            raise InputError(f"k: {k} directions asked for, 1 to {min(flat.shape) - 1} possible")
+        if not 1 <= k < min(flat.shape) or not np.ptp(flat, axis=0).any():
+            raise InputError(f"k: {k}; 1 to {min(flat.shape) - 1} expected, and artifacts that are not all equal")
         pca = PCA(k, svd_solver="arpack", random_state=0).fit(flat)
         return pca.explained_variance_, pca.components_.reshape(k, *self.artifacts.shape[1:])  # (k, …)
 
@@ -194,9 +192,7 @@ def ipm_bounds(
     sigma: float | None = None,
     functions: Mapping[str, Callable] | None = None,
 ) -> dict[str, Statement]:
-    r"""How E‖a‖ bounds integral probability metrics, with π#Q the distribution of the projections π(x).
-
-    The coupling (x, π(x)) costs E‖a‖, hence the upper bounds; no coupling of Q to points of M costs less than that.
+    r"""How E‖a‖ bounds integral probability metrics, with π#Q the distribution of the projections.
 
     Parameters
     ----------
@@ -204,10 +200,8 @@ def ipm_bounds(
         x ~ Q and π(x), row by row.
     reference : array of shape (m, …)
         x ~ P, points of that M which was projected on. For other points, as held-out reals, the last two may fail.
-    sigma : float, optional
-        Width of the Gaussian kernel, by default the median distance of generated to reference points.
-    functions : dict of name: f, optional
-        1-Lipschitz f, from points `(n, d)` to values `(n,)`.
+    sigma : width of the Gaussian kernel, by default the median distance of generated to reference points
+    functions : dict of names to 1-Lipschitz f, each from points `(n, d)` to values `(n,)`
 
     Returns
     -------
@@ -216,18 +210,17 @@ def ipm_bounds(
         |E_Q f − E_π#Q f| ≤ E‖a‖; ``linear``: ‖E a‖ ≤ E‖a‖, the best linear f. For the nearest point only:
         ``w1_minimum``: E‖a‖ = min W1(Q, ν) over ν on the known points of M; ``w1_data``: E‖a‖ ≤ W1(Q, P).
     """
-    generated, reference = _alike(generated=generated, reference=reference)
-    projection = _points("projection", projection)
-    if projection.shape != generated.shape:
-        raise InputError(f"projection: {projection.shape}; one point for each generated {generated.shape} expected")
-    cost, artifacts = cdist(generated, reference), generated - projection
-    expected, sigma = float(np.linalg.norm(artifacts, axis=1).mean()), sigma or float(np.median(cost)) or 1.0
-    nearest = np.minimum(cdist(generated, projection).min(1), cost.min(1)).mean()
+    generated, projection, reference = _alike(generated=generated, projection=projection, reference=reference)
+    if len(projection) != len(generated):
+        raise InputError(f"projection: {len(projection)} points; one for each of {len(generated)} generated expected")
+    cost, known, artifacts = cdist(generated, reference), cdist(generated, projection), generated - projection
+    expected = float(np.linalg.norm(artifacts, axis=1).mean())
+    sigma = (np.median(cost) or 1.0) if sigma is None else sigma
     values = {name: abs((f(generated) - f(projection)).mean()) for name, f in (functions or {}).items()}
-    values |= {"linear": np.linalg.norm(artifacts.mean(0)), "w1_projection": wasserstein1(generated, projection)}
+    values |= {"linear": np.linalg.norm(artifacts.mean(0)), "w1_projection": _transport(known)}
     return {name: Statement(float(value), "<=", expected) for name, value in values.items()} | {
-        "mmd": Statement(gaussian_mmd(generated, projection, sigma=sigma), "<=", expected / sigma),
-        "w1_minimum": Statement(expected, "==", float(nearest)),
+        "mmd": Statement(gaussian_mmd(generated, projection, sigma=sigma), "<=", float(expected / sigma)),
+        "w1_minimum": Statement(expected, "==", float(np.minimum(cost.min(1), known.min(1)).mean())),
         "w1_data": Statement(expected, "<=", _transport(cost)),
     }
 
@@ -270,12 +263,10 @@ def _points(name: str, x: np.ndarray) -> np.ndarray:
 
 
 def _alike(**points: np.ndarray) -> list[np.ndarray]:
-    pair = [_points(name, x) for name, x in points.items()]
-    if pair[0].shape[1] != pair[1].shape[1]:
-        raise InputError(
-            f"{', '.join(points)}: {pair[0].shape[1]} and {pair[1].shape[1]} features; one number expected"
-        )
-    return pair
+    arrays = [_points(name, x) for name, x in points.items()]
+    if len(widths := {x.shape[1] for x in arrays}) > 1:
+        raise InputError(f"{', '.join(points)}: points of {sorted(widths)} coordinates; the same number expected")
+    return arrays
 
 
 def _norms(name: str, values: np.ndarray) -> np.ndarray:

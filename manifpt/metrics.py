@@ -7,8 +7,11 @@ Every function is pure: arrays in, a float or a dictionary of named floats out. 
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
+from scipy.special import entr
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from manifpt.errors import InputError
 
@@ -28,8 +31,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empiric
     Returns
     -------
     float
-        Squared distance of `frechet_distance_gaussians`, ≥ 0, in squared units of the features. Biased upwards by about
-        tr(Σ)/n: compare only distances from equal sample sizes.
+        `frechet_distance_gaussians`, ≥ 0, in squared units of the features. Biased upwards the more, the fewer the
+        samples: compare only distances from equal sample sizes.
 
     Raises
     ------
@@ -65,11 +68,9 @@ def frechet_distance_gaussians(
     mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
     if mean_a.shape != mean_b.shape or mean_a.ndim != 1 or not np.isfinite([mean_a, mean_b]).all():
         raise InputError(f"mean_a, mean_b: two finite vectors (d,) expected, got {mean_a.shape} and {mean_b.shape}")
-    factors = [
-        _factor(name, covariance, len(mean_a))
-        for name, covariance in [("covariance_a", covariance_a), ("covariance_b", covariance_b)]
-    ]
-    return _frechet(mean_a, factors[0], mean_b, factors[1])
+    factor_a = _factor("covariance_a", covariance_a, len(mean_a))
+    factor_b = _factor("covariance_b", covariance_b, len(mean_b))
+    return _frechet(mean_a, factor_a, mean_b, factor_b)
 
 
 def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance: str = "auto") -> float:
@@ -104,9 +105,7 @@ def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance:
     classes = [features[labels == label] for label in np.unique(labels)]
     smallest = min(map(len, classes))
     if len(classes) < 2 or smallest < 4:
-        raise InputError(
-            f"labels: {len(classes)} classes, the smallest of {smallest}; 2 classes of 4 expected at least"
-        )
+        raise InputError(f"labels: {len(classes)} classes of {smallest} or more; 2 classes of 4 or more expected")
     estimator, rng = _choose(covariance, features.shape[1], smallest // 2), np.random.default_rng(seed)
     whole = [_gaussian(x, estimator) for x in classes]
     halves = [[_gaussian(half, estimator) for half in _halves(x, rng)] for x in classes]
@@ -161,17 +160,17 @@ def nmi(a: np.ndarray, b: np.ndarray) -> float:
     Parameters
     ----------
     a, b : array of shape (n,)
-        Labels of any kind. Two constant labelings give 1, one constant labeling gives 0.
+        Labels of one sortable kind. Two constant labelings give 1, one gives 0.
 
     Returns
     -------
     float
-        In [0, 1]. Labelings with many values score above 0 by chance: see `nmi_permutation`.
+        In [0, 1], above 0 by chance: see `nmi_permutation`.
 
     Raises
     ------
     InputError
-        Fewer than two labels, lengths that differ.
+        Fewer than two labels, missing ones, lengths that differ.
     """
     return float(normalized_mutual_info_score(_labels("a", a, np.size(a)), _labels("b", b, np.size(a))))
 
@@ -186,7 +185,6 @@ def nmi_permutation(
     labels, clusters : array of shape (n,)
         A design choice of each sample's model, at least two values, and the cluster that the sample fell into.
     n_permutations, seed : int
-        Permutations, at least 1, and their seed.
     groups : array of shape (n,), optional
         The model of each sample. Labels, constant within a group, are then permuted between whole models: images of
         one model are no independent evidence on a design choice. Few groups permute in few ways, so p stays large.
@@ -200,7 +198,7 @@ def nmi_permutation(
     Raises
     ------
     InputError
-        Labels of one value, labels that vary within a group, lengths that differ, no permutation.
+        Labels of one value, labels that vary within a group, lengths that differ, no permutation asked for.
     """
     labels, clusters = _labels("labels", labels, np.size(labels)), _labels("clusters", clusters, np.size(labels))
     groups = np.arange(len(labels)) if groups is None else _labels("groups", groups, len(labels))
@@ -209,8 +207,9 @@ def nmi_permutation(
         raise InputError("labels: two values at least expected, and one value for all samples of a group")
     if n_permutations < 1:
         raise InputError(f"n_permutations: {n_permutations}; at least 1 expected")
-    score, rng = nmi(labels, clusters), np.random.default_rng(seed)
-    null = np.array([nmi(rng.permutation(labels[first])[member], clusters) for _ in range(n_permutations)])
+    rng, score, table = np.random.default_rng(seed), nmi(labels, clusters), contingency_matrix(member, clusters)
+    choices = np.eye(labels.max() + 1)[labels[first]]  # (group, value)
+    null = np.array([_nmi_of_table(rng.permutation(choices).T @ table) for _ in range(n_permutations)])
     mean, hits = float(null.mean()), int((null >= score - 1e-12).sum())
     adjusted = (score - mean) / (1 - mean) if mean < 1 - 1e-12 else 0.0
     null_sd, p_value = float(null.std()), (1 + hits) / (1 + n_permutations)
@@ -230,24 +229,21 @@ def _rows(name: str, x: np.ndarray) -> np.ndarray:
 def _pair(**samples: np.ndarray) -> list[np.ndarray]:
     pair = [_rows(name, x) for name, x in samples.items()]
     if pair[0].shape[1] != pair[1].shape[1]:
-        raise InputError(
-            f"{', '.join(samples)}: {pair[0].shape[1]} and {pair[1].shape[1]} features; one number expected"
-        )
+        raise InputError(f"{', '.join(samples)}: {pair[0].shape[1]} and {pair[1].shape[1]} features; equal d expected")
     return pair
 
 
 def _labels(name: str, values: np.ndarray, n: int) -> np.ndarray:
-    """Integer codes `(n,)` of labels of any kind that sorts."""
     values = np.asarray(values)
-    if values.shape != (n,) or n < 2:
-        raise InputError(f"{name}: shape {values.shape}; one label for each of {max(n, 2)} samples expected")
-    try:
-        kinds, codes = np.unique(values, return_inverse=True)
-    except TypeError as error:
-        raise InputError(f"{name}: labels of one kind expected, none missing ({error})") from error
-    if (kinds != kinds).any():
-        raise InputError(f"{name}: holds NaN; a label for each sample expected")
-    return codes
+    if values.shape != (n,) or n < 2 or pd.isna(values).any():
+        raise InputError(f"{name}: shape {values.shape}; {max(n, 2)} labels, one a sample, none missing, expected")
+    return np.unique(values, return_inverse=True)[1]
+
+
+def _nmi_of_table(table: np.ndarray) -> float:
+    joint = table / table.sum()
+    entropies = entr(joint.sum(0)).sum() + entr(joint.sum(1)).sum()
+    return 2 - 2 * entr(joint).sum() / entropies
 
 
 def _halves(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

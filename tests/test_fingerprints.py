@@ -30,6 +30,7 @@ def test_moments_of_a_fingerprint():
     centered = flat - flat.mean(0)
     np.testing.assert_allclose(fingerprint.covariance, centered.T @ centered / 39, atol=1e-12)
     assert make(shape=(1,)).covariance.shape == (1, 1)
+    assert Fingerprint("m", "rgb", "nearest", flat).artifacts.dtype == np.float32
 
 
 @pytest.mark.parametrize("n", [40, 90])
@@ -178,6 +179,7 @@ X, NORMS = np.ones((4, 2)), np.ones(4)
         ("artifacts", lambda: make(1).covariance),
         ("k", lambda: make(10).principal(10)),
         ("k", lambda: make(10).principal(0)),
+        ("k", lambda: Fingerprint("m", "rgb", "nearest", np.ones((9, 4))).principal(1)),
         ("artifact_norms", lambda: fingerprints.precision_from_artifacts(X)),
         ("artifact_norms", lambda: fingerprints.precision_from_artifacts(-NORMS)),
         ("reverse_norms", lambda: fingerprints.recall_from_reverse_artifacts(NORMS * np.nan)),
@@ -186,6 +188,8 @@ X, NORMS = np.ones((4, 2)), np.ones(4)
         ("in_support", lambda: fingerprints.recall_statement(NORMS, np.ones(3, bool))),
         ("b", lambda: fingerprints.wasserstein1(X, X[:, :1])),
         ("sigma", lambda: fingerprints.gaussian_mmd(X, X, sigma=0)),
+        ("sigma", lambda: fingerprints.ipm_bounds(X, X, X, sigma=0)),
+        ("projection", lambda: fingerprints.ipm_bounds(X, X[:1], X)),
         ("projection", lambda: fingerprints.ipm_bounds(X, X[:3], X)),
         ("reference", lambda: fingerprints.ipm_bounds(X, X, X * np.inf)),
         ("held_out_norms", lambda: fingerprints.calibrated(NORMS, NORMS[:0])),

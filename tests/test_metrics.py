@@ -45,6 +45,9 @@ def test_frechet_distance_closed_forms():
     a = gaussian(30, 4, 5)
     assert metrics.frechet_distance(a, a + 1) == pytest.approx(4)
     assert metrics.frechet_distance(np.full((5, 2), 0.1), np.full((7, 2), 0.1)) == 0
+    for seed in range(9):
+        x = gaussian(9, 4, seed)
+        assert 0 <= metrics.frechet_distance(x, x[::-1]) < 1e-12
 
 
 def test_auto_covariance_shrinks_only_where_features_outnumber_samples():
@@ -70,7 +73,7 @@ def test_fd_ratio_is_the_formula():
 
 def test_fd_ratio_shrinks_where_features_outnumber_a_half():
     labels = np.repeat([0, 1], 12)
-    features = gaussian(24, 30, 8) + labels[:, None]
+    features = gaussian(24, 9, 8) + labels[:, None]  # a half has 6 samples, a class 12
     expected = oracles.fd_ratio(features, labels, 3, shrunk)
     assert metrics.fd_ratio(features, labels, seed=3) == pytest.approx(expected, rel=1e-5)
 
@@ -88,8 +91,9 @@ def test_fd_ratio_of_constant_classes():
     assert np.isnan(metrics.fd_ratio(np.full((16, 2), 0.1), labels, seed=0))
 
 
-@pytest.mark.parametrize("k", [1, 4])
-def test_precision_recall_density_coverage_are_the_formulas(k):
+@pytest.mark.parametrize(("k", "block"), [(1, 2**24), (4, 2**24), (4, 90)])
+def test_precision_recall_density_coverage_are_the_formulas(k, block, monkeypatch):
+    monkeypatch.setattr(metrics, "BLOCK", block)
     real, generated = gaussian(40, 3, 9), gaussian(33, 3, 9, scale=0.6, shift=0.4)
     scores = metrics.precision_recall_density_coverage(real, generated, k=k)
     assert scores == pytest.approx(oracles.precision_recall_density_coverage(real, generated, k))
@@ -97,12 +101,10 @@ def test_precision_recall_density_coverage_are_the_formulas(k):
     assert 0 < scores["recall"] < 1
 
 
-def test_precision_recall_density_coverage_with_ties_duplicates_and_small_blocks(monkeypatch):
+def test_precision_recall_density_coverage_with_ties_and_duplicates():
     rng = np.random.default_rng(10)
     real, generated = rng.integers(0, 4, (30, 2)) * 0.1 + 7, rng.integers(0, 6, (25, 2)) * 0.1 + 7
     expected = oracles.precision_recall_density_coverage(np.round(real * 10), np.round(generated * 10), 3)
-    assert metrics.precision_recall_density_coverage(real, generated, k=3) == pytest.approx(expected)
-    monkeypatch.setattr(metrics, "BLOCK", 70)
     assert metrics.precision_recall_density_coverage(real, generated, k=3) == pytest.approx(expected)
 
 
@@ -110,6 +112,9 @@ def test_precision_recall_density_coverage_of_special_sets():
     real = gaussian(30, 3, 11)
     same = metrics.precision_recall_density_coverage(real, real, k=5)
     assert same == pytest.approx({"precision": 1, "recall": 1, "density": 6 / 5, "coverage": 1})
+    half, offset = real[:15] * 0.9, 2.0**24
+    shifted = metrics.precision_recall_density_coverage(real + offset, half + offset, k=5)
+    assert shifted == metrics.precision_recall_density_coverage(real, half, k=5)
     far = metrics.precision_recall_density_coverage(real, real + 1e6, k=5)
     assert set(far.values()) == {0}
     one_image = np.full((10, 3, 2, 2), 0.3)
@@ -141,6 +146,19 @@ def test_nmi_permutation_null():
     assert 0 < aligned["null_sd"] < 0.1
     assert aligned == metrics.nmi_permutation(labels, labels, n_permutations=199, seed=0)
     assert aligned != metrics.nmi_permutation(labels, labels, n_permutations=199, seed=1)
+
+
+def test_nmi_permutation_null_is_the_formula_on_permuted_models():
+    rng = np.random.default_rng(15)
+    groups = rng.permutation(np.repeat(np.arange(7), [3, 9, 5, 8, 12, 4, 9]))
+    labels, clusters = np.array([0, 2, 1, 1, 0, 2, 2])[groups], rng.integers(0, 4, 50)
+    again = np.random.default_rng(3)
+    null = [oracles.nmi(again.permutation([0, 2, 1, 1, 0, 2, 2])[groups], clusters) for _ in range(60)]
+    scores = metrics.nmi_permutation(labels, clusters, n_permutations=60, seed=3, groups=groups)
+    assert scores["null_mean"] == pytest.approx(np.mean(null))
+    assert scores["null_sd"] == pytest.approx(np.std(null))
+    assert scores["p_value"] == (1 + sum(value >= scores["nmi"] for value in null)) / 61
+    assert scores["adjusted"] == pytest.approx((scores["nmi"] - np.mean(null)) / (1 - np.mean(null)))
 
 
 def test_nmi_permutation_of_whole_models():

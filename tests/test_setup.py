@@ -35,7 +35,7 @@ def copy(tmp_path):
     python.write_text(f"""#!/bin/sh
 case "$*" in
   *venv*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/pip && cp "$0" .venv/bin/manifpt ;;
-  *-c*) exec {sys.executable} "$@" ;;
+  *-c*) exec "{sys.executable}" "$@" ;;
   *install*) echo "$*" >> installs; [ ! -e offline ] ;;
 esac
 """)

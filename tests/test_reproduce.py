@@ -171,8 +171,12 @@ def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypat
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write(folder / "01_second.ipynb", "print('so far')", "1 / 0", "print('never')")
-    where = "import os, sys\nprint(sys.prefix, os.getcwd(), os.environ['OMP_NUM_THREADS'])\nopen('litter', 'w').close()"
-    write(folder / "00_first.ipynb", where, "from manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')")
+    where = "import os, sys\nprint(sys.prefix, os.getcwd(), os.environ['OMP_NUM_THREADS'], sep='\\n')"
+    write(
+        folder / "00_first.ipynb",
+        where,
+        "open('litter', 'w').close()\nfrom manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')",
+    )
     command = [
         sys.executable,
         "-m",
@@ -193,7 +197,7 @@ def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypat
     output = tmp_path / "home" / "runs" / "notebooks" / "smoke"
     assert total == f"1 ok, 1 failed; executed notebooks: {output}"
     assert texts(output / "01_second.failed.ipynb") == "so far\nZeroDivisionError"
-    prefix, cwd, threads = texts(output / "00_first.ipynb").splitlines()[0].split()
+    prefix, cwd, threads, _ = texts(output / "00_first.ipynb").splitlines()
     assert (prefix, threads) == (sys.prefix, str(max(1, joblib.cpu_count() // 2)))
     assert not os.path.exists(cwd)
     left = {"00_first.ipynb", "00_first.json", "01_second.failed.ipynb", "01_second.json"}

@@ -1,0 +1,43 @@
+"""Where to compute, and in which precision."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from manifpt.errors import InputError
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """``"auto"``: CUDA, else MPS, else the CPU; any other name as torch understands it, `InputError` if it is not there."""
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    try:
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r}: not available here ({error}); 'auto' picks one that is") from error
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are faster than fp32 here: tensor cores, or a CPU with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """bf16 autocast where it is faster, else nothing."""
+    if fast_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int):
+    """Draw torch's random numbers from the given seed inside the block, and leave the global generators untouched."""
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+        yield

@@ -1,0 +1,1 @@
+"""The zoo: small, structurally faithful generators, really trained. `registry` names them."""

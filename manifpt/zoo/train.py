@@ -1,0 +1,68 @@
+"""Train one model of the zoo and write its checkpoint."""
+
+from pathlib import Path
+
+import torch
+
+from manifpt import files, paths, training
+from manifpt.compute import pick_device, seeded
+from manifpt.errors import InputError
+from manifpt.real import load_real
+from manifpt.zoo import registry
+
+
+def train(
+    name: str, *, dataset: str, seed: int = 0, steps: int | None = None, out: Path | None = None, device: str = "auto"
+) -> Path:
+    """Train a model on the reference images of a GM dataset's real set; an interrupted run is continued.
+
+    Parameters
+    ----------
+    name, dataset
+        Keys of `registry.MODELS` and `registry.DATASETS`.
+    seed
+        Of initialisation, data order and noise.
+    steps
+        Of training; by default the model's own.
+    out
+        Folder of GM datasets, by default ``paths.home() / "gm"``. The checkpoint is ``<out>/<dataset>/checkpoints/<name>.safetensors``
+        (``<name>-s<seed>`` for a seed other than 0): the averaged network in half precision, its settings in the header.
+
+    Returns
+    -------
+    Path of the checkpoint.
+    """
+    entry, real = registry.entry(name), registry.real_set(dataset)
+    if steps is not None and steps < 1:
+        raise InputError(f"steps must be at least 1, not {steps}")
+    settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or entry.steps}
+    images = torch.from_numpy(load_real(real))
+    where = pick_device(device)
+    with seeded(seed):
+        recipe = entry.make(images.shape[1], where)
+    draw = training.random_batches(images, recipe.batch_size)
+
+    def batch(step: int) -> torch.Tensor:
+        return draw(step).to(where, memory_format=torch.channels_last)
+
+    folder = paths.runs() / "zoo" / f"{dataset}-{label(name, seed)}"
+    seconds = training.train(recipe.task, batch, steps=settings["steps"], seed=seed, settings=settings, folder=folder)
+    network = recipe.task.average.module
+    settings |= {"seconds": round(seconds, 1), "channels": images.shape[1], "parameters": sum(p.numel() for p in network.parameters())}
+    path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
+    files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, settings)
+    return path
+
+
+def label(name: str, seed: int) -> str:
+    """What a trained model is called: its name, and its seed unless that is 0."""
+    return name if seed == 0 else f"{name}-s{seed}"
+
+
+def checkpoint_path(out: Path, dataset: str, label: str) -> Path:
+    """Where a checkpoint lies below a folder of GM datasets."""
+    return out / dataset / "checkpoints" / f"{label}.safetensors"
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

@@ -1,0 +1,79 @@
+r"""Variational auto-encoders.
+
+`beta-vae` (Higgins 2017) minimises, with a Bernoulli likelihood over pixels in [0, 1],
+
+.. math:: -\mathbb E_{q(z|x)} \log p(x|z) + \beta\, \mathrm{KL}(q(z|x)\,\|\,\mathcal N(0, I)).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manifpt.compute import autocast
+from manifpt.training import Task
+from manifpt.zoo.recipe import Recipe
+
+LATENT = 64
+WIDTH = 48
+
+
+class VAE(nn.Module):
+    """Convolutional encoder to (mean, log-variance) of 64 latents; decoder of transposed convolutions, batch norm, ReLU."""
+
+    def __init__(self, channels: int, latent: int = LATENT, width: int = WIDTH):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            *self._down(channels, width),
+            *self._down(width, 2 * width),
+            *self._down(2 * width, 4 * width),
+            nn.Flatten(),
+            nn.Linear(4 * width * 16, 2 * latent),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, 4 * width * 16),
+            nn.Unflatten(1, (4 * width, 4, 4)),
+            nn.BatchNorm2d(4 * width),
+            nn.ReLU(inplace=True),
+            *self._up(4 * width, 2 * width),
+            *self._up(2 * width, width),
+            nn.ConvTranspose2d(width, channels, 4, 2, 1),
+        )
+
+    @staticmethod
+    def _down(inner: int, outer: int) -> list[nn.Module]:
+        return [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
+
+    @staticmethod
+    def _up(inner: int, outer: int) -> list[nn.Module]:
+        return [nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images in [-1, 1] to (logits of the reconstruction, mean, log-variance)."""
+        mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        return self.decoder(z), mean, log_variance
+
+
+def sample(vae: nn.Module, n: int) -> Tensor:
+    """n decoder means from standard normal latents, in [-1, 1]."""
+    device = next(vae.parameters()).device
+    return 2 * vae.decoder(torch.randn(n, LATENT, device=device)).sigmoid() - 1
+
+
+def beta_vae(channels: int, device: torch.device, *, beta: float = 4.0) -> Recipe:
+    """The β-VAE; Adam 1e-3."""
+    vae = VAE(channels).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(vae.parameters(), 1e-3)
+
+    def update(images: Tensor, step: int) -> dict[str, float]:
+        with autocast(device):
+            logits, mean, log_variance = vae(images)
+        target = (images + 1) / 2
+        reconstruction = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="sum") / len(images)
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum() / len(images)
+        optimiser.zero_grad(set_to_none=True)
+        (reconstruction + beta * kl).backward()
+        optimiser.step()
+        return {"reconstruction": reconstruction.item(), "KL": kl.item()}
+
+    return Recipe(Task({"vae": vae}, {"adam": optimiser}, update, "vae"), sample, batch_size=128)

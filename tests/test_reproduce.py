@@ -162,13 +162,19 @@ def test_a_process_that_dies_is_a_failed_notebook(folder, monkeypatch):
     assert "code 3" in records[0].error
 
 
-def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypatch):
+@pytest.fixture
+def another_kernel(tmp_path, monkeypatch):
+    """A kernel of the user's, of the same name, that must not be used."""
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
     spec = {"argv": ["false", "{connection_file}"], "display_name": "Another", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))  # a kernel of the same name, which must not be used
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+
+
+@pytest.mark.usefixtures("another_kernel")
+def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write(folder / "01_second.ipynb", "print('so far')", "1 / 0", "print('never')")
     where = "import os, sys\nprint(sys.prefix, os.getcwd(), os.environ['OMP_NUM_THREADS'], sep='\\n')"

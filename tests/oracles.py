@@ -69,3 +69,15 @@ def wasserstein1(a, b):
         sum(np.linalg.norm(x - b[j]) for x, j in zip(a, order, strict=True)) for order in permutations(range(len(b)))
     )
     return min(costs) / len(a)
+
+
+def nearest(points, queries, k=1, exclude=None):
+    exact = np.int64 if points.dtype == np.uint8 else np.float64
+    distances, indices = [], []
+    for i, query in enumerate(queries):
+        squares = ((points.astype(exact) - query.astype(exact)) ** 2).sum(axis=1)
+        allowed = [j for j in range(len(points)) if exclude is None or j not in np.atleast_1d(exclude[i])]
+        order = sorted(allowed, key=lambda j: (squares[j], j))[:k]
+        distances.append(squares[order])
+        indices.append(order)
+    return np.array(distances), np.array(indices)

@@ -31,7 +31,7 @@ from manifpt.errors import InputError
 
 PRODUCTS = ("auto", "int8", "bfloat16", "float32")
 INT8_WIDTH = 43690  # 3 * 2^14 * width < 2^31; at width 1, torch 2.14 leaves the integer product unwritten
-REFINE = 2**22  # numbers a float64 batch
+REFINE = 2**18  # numbers a float64 batch, so that it stays in cache
 SLACK = 2.0**-20
 
 

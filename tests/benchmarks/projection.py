@@ -4,8 +4,8 @@
 
 On CIFAR-10 where it is present, else on random 8-bit images of the same shape. The contenders take turns, each is timed
 `--repeats` times and the median counts; building an index counts in none (`build_seconds` is ours). The loop, the
-authors' released code, compares one query at a time with all points; it is timed on `--loop` queries. `peak_gib` is that
-of the whole process, the contenders' float32 copies of the points included.
+authors' released code, compares one query at a time with all points, and is timed on `--loop` queries. `peak_gib` is
+that of the whole process, the contenders' float32 copies of the points included.
 """
 
 import argparse

@@ -28,6 +28,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        temporary.chmod(0o644)  # some writers make files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -60,7 +61,9 @@ def check_sha256(path: Path | str, expected: str) -> None:
     if not Path(path).is_file():
         raise InputError(f"{path}: missing file; restore it with `git checkout` or make it anew")
     if (found := sha256(path)) != expected:
-        raise InputError(f"{path}: damaged file, SHA-256 is {found[:12]}… but {expected[:12]}… is on record; restore it")
+        raise InputError(
+            f"{path}: damaged file, SHA-256 is {found[:12]}… but {expected[:12]}… is on record; restore it"
+        )
 
 
 def settings_hash(settings: object) -> str:
@@ -86,7 +89,9 @@ def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
         with safe_open(path, framework="pt", device=device) as file:
             return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["settings"])  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a checkpoint of this package ({error}); .safetensors with settings expected") from error
+        raise InputError(
+            f"{path}: not a checkpoint of this package ({error}); .safetensors with settings expected"
+        ) from error
 
 
 def save_mosaic(path: Path | str, images: np.ndarray) -> None:

@@ -22,7 +22,10 @@ PHOTOGRAPHS = {  # (package, file in it): SHA-256; one of each stereo pair, natu
     ("skimage", "data/rocket.jpg"): "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
     ("sklearn", "datasets/images/china.jpg"): "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
     ("sklearn", "datasets/images/flower.jpg"): "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"): "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+    (
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+    ): "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
 }
 SHARE = {"reference": 0.60, "train": 0.16, "val": 0.10, "test": 0.14}  # of a photograph's width
 COUNT = {"reference": 30_000, "train": 3_000, "val": 900, "test": 2_100}
@@ -37,7 +40,9 @@ def photograph(package: str, file: str) -> np.ndarray:
 
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise InputError(f"photos: package {package} is not installed; `pip install scikit-image scikit-learn matplotlib`")
+        raise InputError(
+            f"photos: package {package} is not installed; `pip install scikit-image scikit-learn matplotlib`"
+        )
     path = Path(spec.origin).parent / file
     files.check_sha256(path, PHOTOGRAPHS[package, file])
     with Image.open(path) as image:
@@ -65,7 +70,9 @@ def cut_patches(split: str) -> np.ndarray:
     """
     rng = np.random.default_rng(list(SHARE).index(split))
     share = -(-COUNT[split] // len(PHOTOGRAPHS))
-    patches = np.concatenate([_from_photograph(number, key, split, share, rng) for number, key in enumerate(PHOTOGRAPHS)])
+    patches = np.concatenate(
+        [_from_photograph(number, key, split, share, rng) for number, key in enumerate(PHOTOGRAPHS)]
+    )
     return patches[rng.permutation(len(patches))[: COUNT[split]]]
 
 

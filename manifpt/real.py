@@ -173,7 +173,9 @@ def _fashion() -> tuple[np.ndarray, np.ndarray]:
     for part in ("reference", "heldout"):
         for mosaic in manifest[part]["mosaics"]:
             files.check_sha256(folder / mosaic["file"], mosaic["sha256"])
-        parts.append(np.concatenate([files.load_mosaic(folder / m["file"], m["images"]) for m in manifest[part]["mosaics"]]))
+        parts.append(
+            np.concatenate([files.load_mosaic(folder / m["file"], m["images"]) for m in manifest[part]["mosaics"]])
+        )
     return parts[0], parts[1]
 
 
@@ -192,7 +194,9 @@ def _torchvision(name: str, make: Callable, ways: str) -> Sequence:
         except RuntimeError:  # not there yet
             return [make(train, True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{name}: not on this machine and not downloadable ({error}). Three ways to get it: {ways}") from error
+        raise InputError(
+            f"{name}: not on this machine and not downloadable ({error}). Three ways to get it: {ways}"
+        ) from error
 
 
 def _fashion_full() -> tuple[np.ndarray, np.ndarray]:
@@ -219,12 +223,18 @@ def _read_cifar10(source: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np
     if source == "folder":
         parts = []
         for part in ("train", "test"):
-            classes = {name: label for label, name in enumerate(sorted(p.name for p in (folder / part).glob("*") if p.is_dir()))}
+            classes = {
+                name: label
+                for label, name in enumerate(sorted(p.name for p in (folder / part).glob("*") if p.is_dir()))
+            }
             if len(classes) != 10:
                 raise InputError(f"{folder / part}: holds {len(classes)} class folders, 10 expected (MANIFPT_CIFAR10)")
             decoded = list(_decode_below(folder / part, SIZE, "centre", 3))
             order = np.random.default_rng(0).permutation(len(decoded))  # the folder is sorted by class
-            images, labels = np.stack([image for _, image in decoded]), [classes[file.parent.name] for file, _ in decoded]
+            images, labels = (
+                np.stack([image for _, image in decoded]),
+                [classes[file.parent.name] for file, _ in decoded],
+            )
             parts += [images[order], np.array(labels)[order]]
         return tuple(parts)
     from torchvision.datasets import CIFAR10
@@ -264,7 +274,9 @@ def _celeba() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shrink_faces(part: Sequence, n: int) -> np.ndarray:
-    return np.stack([np.asarray(part[i][0].crop((0, 20, 178, 198)).resize((SIZE, SIZE))).transpose(2, 0, 1) for i in range(n)])
+    return np.stack(
+        [np.asarray(part[i][0].crop((0, 20, 178, 198)).resize((SIZE, SIZE))).transpose(2, 0, 1) for i in range(n)]
+    )
 
 
 _PARTS = {

@@ -116,7 +116,11 @@ def train(task: Task, batch: Callable[[int], Tensor], *, steps: int, seed: int, 
         if time.monotonic() - saved > SAVE_EVERY or step == steps - 1:
             files.save_tensors(path, task.state(), {"step": step + 1, "seconds": seconds(), "settings": settings})
             saved = time.monotonic()
-            log.info("%s: %s", path.parent.name, _progress(step + 1 - first, steps - first, len(images), saved - started, losses))
+            log.info(
+                "%s: %s",
+                path.parent.name,
+                _progress(step + 1 - first, steps - first, len(images), saved - started, losses),
+            )
     return seconds()
 
 

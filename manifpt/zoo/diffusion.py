@@ -16,17 +16,17 @@ SAMPLING_STEPS = 50
 
 
 def unet(channels: int, size: int = 32) -> UNet2DModel:
-    """A small U-Net: three resolutions, attention at the lowest, group norm, swish, nearest upsampling."""
+    """A small U-Net: three resolutions, group norm, swish, strided convolutions down, nearest upsampling."""
     return UNet2DModel(
         sample_size=size,
         in_channels=channels,
         out_channels=channels,
         layers_per_block=1,
-        block_out_channels=(32, 64, 128),
-        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=(24, 48, 96),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
         norm_num_groups=8,
-        attention_head_dim=32,
+        add_attention=False,
     )
 
 
@@ -57,4 +57,5 @@ def ddpm(channels: int, device: torch.device) -> Recipe:
             images = scheduler.step(predicted.float(), time, images, eta=1.0).prev_sample
         return images
 
-    return Recipe(Task({"unet": network}, {"adam": optimiser}, update, "unet"), sample)
+    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995)
+    return Recipe(task, sample, batch_size=32)

@@ -57,7 +57,7 @@ MODELS = {
         "Ho et al., NeurIPS 2020",
         Design("nearest", "swish", "group", "strided conv", "U-Net", "noise MSE"),
         diffusion.ddpm,
-        4000,
+        3000,
     ),
 }
 

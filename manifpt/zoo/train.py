@@ -48,7 +48,11 @@ def train(
     folder = paths.runs() / "zoo" / f"{dataset}-{label(name, seed)}"
     seconds = training.train(recipe.task, batch, steps=settings["steps"], seed=seed, settings=settings, folder=folder)
     network = recipe.task.average.module
-    settings |= {"seconds": round(seconds, 1), "channels": images.shape[1], "parameters": sum(p.numel() for p in network.parameters())}
+    settings |= {
+        "seconds": round(seconds, 1),
+        "channels": images.shape[1],
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
     path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
     files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, settings)
     return path

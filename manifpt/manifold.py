@@ -1,0 +1,231 @@
+r"""The real-data manifold, estimated from real images, and the projection of any image onto it.
+
+The paper's Figure 1 draws two points for an image x: the foot point :math:`x_p` of the perpendicular on the manifold, and the
+nearest real image :math:`x^*`, which stands in for it. The artifact is :math:`a = \varphi(x) - \varphi(x^*)`. Estimators of the point:
+
+``nearest``
+    the paper's: :math:`\varphi(x^*)`, the nearest of the reference points in squared L2 (SPEC A.3), exact.
+``tangent``
+    ours, for :math:`x_p`: the ridge-regularised projection on the affine span of the k nearest points. With their mean
+    :math:`\bar z` and the rows :math:`z_i - \bar z` of V,
+    :math:`\hat x_p = \bar z + V^\top (V V^\top + \lambda I)^{-1} V (\varphi(x) - \bar z)`, :math:`\lambda = \mathrm{ridge} \cdot \mathrm{tr}(V V^\top) / k`.
+    For k = 1 it is ``nearest``.
+``denoiser``
+    ours, learned: :math:`x^* = D(x)`, see `manifpt.denoiser`; space ``rgb`` only.
+``random``
+    a control: a random reference point in place of the nearest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from manifpt.embeddings import check_images, embed, name_of
+from manifpt.errors import InputError
+from manifpt.fingerprints import Fingerprint
+from manifpt.neighbours import Neighbours
+
+ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
+LEAST_RIDGE = 1e-6
+BATCH = 256  # images whose artifacts are worked out at a time
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What `Manifold.project` gives for n images.
+
+    Attributes
+    ----------
+    index
+        int64 `(n,)`: the nearest (or random) reference image, -1 for ``denoiser``, which has none.
+    distance
+        float32 `(n,)`: Euclidean length of the artifact, in units of the space.
+    target
+        float32 `(n, …)`: the estimated point of the manifold, :math:`\\varphi(x^*)`.
+    artifact
+        float32 `(n, …)`: :math:`\\varphi(x) - \\varphi(x^*)`. Images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
+    """
+
+    index: np.ndarray
+    distance: np.ndarray
+    target: np.ndarray
+    artifact: np.ndarray
+
+
+class Manifold:
+    """Real images in a space, ready to project others onto.
+
+    Parameters
+    ----------
+    space
+        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these (`manifpt.embeddings`) or a function of float32 images in [0, 1].
+    estimator
+        ``nearest``, ``tangent``, ``denoiser`` or ``random``.
+    k, ridge
+        Of ``tangent``: neighbours, and ridge relative to their mean squared deviation.
+    index
+        ``exact``, or approximate by faiss: ``ivf``, ``hnsw`` (`manifpt.neighbours.Neighbours.recall` measures it).
+    dataset
+        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the reference.
+    seed
+        Of ``random``.
+    device
+        Where networks run.
+
+    Attributes
+    ----------
+    reference_
+        The images given to `fit`.
+    neighbours_
+        The search over the reference points (`manifpt.neighbours.Neighbours`); not for ``denoiser``.
+    """
+
+    def __init__(
+        self,
+        space: str | Callable = "rgb",
+        *,
+        estimator: str = "nearest",
+        k: int = 64,
+        ridge: float = 0.1,
+        index: str = "exact",
+        dataset: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ):
+        if estimator not in ESTIMATORS:
+            raise InputError(f"estimator {estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
+        if estimator == "denoiser" and space != "rgb":
+            raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(space)!r}")
+        if k < 1 or ridge < 0:
+            raise InputError(f"k must be at least 1 and ridge at least 0, not {k} and {ridge}")
+        self.space, self.estimator, self.k, self.ridge = space, estimator, k, ridge
+        self.index, self.dataset, self.seed, self.device = index, dataset, seed, device
+
+    def fit(self, reference: np.ndarray, *, progress: bool = False) -> "Manifold":
+        """Take uint8 images `(n, c, h, w)` as the reference set X_R; in ``rgb`` a memory-mapped file stays on disk."""
+        check_images(reference, "reference")
+        if self.estimator == "tangent" and self.k > len(reference):
+            raise InputError(f"k = {self.k} neighbours, but the reference set has {len(reference)} images")
+        self.reference_ = reference
+        if self.estimator == "denoiser":
+            from manifpt import denoiser
+
+            self._denoiser = denoiser.load(dataset=self.dataset, reference=reference)
+            return self
+        self._space = self._resolve(reference)
+        self.neighbours_ = Neighbours(self._points(reference, progress), index=self.index)
+        return self
+
+    def project(self, images: np.ndarray, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
+        """Project uint8 images `(n, c, h, w)`.
+
+        Parameters
+        ----------
+        exclude
+            int `(n,)` or `(n, m)`: reference images that an image may not be projected on, -1 for none. Where reference
+            images are projected themselves, pass their own indices: an image is never its own neighbour.
+
+        Raises
+        ------
+        InputError
+            Before `fit`; images of another dtype, or of a shape other than the reference's.
+        """
+        if not hasattr(self, "reference_"):
+            raise InputError("Manifold.project: call fit(reference) first")
+        check_images(images)
+        if images.shape[1:] != self.reference_.shape[1:]:
+            raise InputError(
+                f"images: shape (n, {', '.join(map(str, self.reference_.shape[1:]))}) as the reference, not {images.shape}"
+            )
+        if self.estimator == "denoiser":
+            return self._denoise(images)
+        points = self._points(images, progress)
+        neighbours = self._neighbours(points, exclude, progress)
+        target = np.concatenate(
+            [self._foot(points[i : i + BATCH], neighbours[i : i + BATCH]) for i in range(0, len(points), BATCH)]
+        )
+        return self._projection(neighbours[:, 0], self._vectors(points), target, images.shape)
+
+    def fingerprint(self, images: np.ndarray, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
+        """The fingerprint of a model from its images: the set of their artifacts."""
+        artifacts = self.project(images, exclude=exclude).artifact
+        return Fingerprint(model, name_of(self.space), self.estimator, artifacts)
+
+    def _resolve(self, reference: np.ndarray) -> str | Callable:
+        """The space, with ``ssl`` replaced by the network trained on the reference images."""
+        if self.space != "ssl":
+            return self.space
+        from manifpt import trained
+
+        return f"ssl:{self.dataset or trained.dataset_of('ssl', reference)}"
+
+    def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
+        """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""
+        if self._space == "rgb":
+            return images.reshape(len(images), -1)
+        return embed(images, self._space, device=self.device, progress=progress)
+
+    def _vectors(self, points: np.ndarray) -> np.ndarray:
+        return points.astype(np.float32) / np.float32(255) if self._space == "rgb" else points
+
+    def _neighbours(self, points: np.ndarray, exclude: np.ndarray | None, progress: bool) -> np.ndarray:
+        """Indices `(n, k)` of the reference points that the estimator uses."""
+        if self.estimator == "random":
+            return np.random.default_rng(self.seed).integers(len(self.reference_), size=(len(points), 1))
+        k = self.k if self.estimator == "tangent" else 1
+        return self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
+
+    def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+        """Estimated points of the manifold, float32 `(n, d)`."""
+        z = self._vectors(self.neighbours_.points[neighbours])  # (n, k, d)
+        if neighbours.shape[1] == 1:
+            return z[:, 0]
+        return tangent_foot(self._vectors(points), z, self.ridge)
+
+    def _denoise(self, images: np.ndarray) -> Projection:
+        import torch
+
+        def residual(batch: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return self._denoiser(torch.from_numpy(batch)).numpy()
+
+        pixels = embed(images, "rgb")
+        target = pixels - embed(images, residual)
+        return self._projection(np.full(len(images), -1), pixels, target, images.shape)
+
+    def _projection(
+        self, index: np.ndarray, vectors: np.ndarray, target: np.ndarray, shape: tuple[int, ...]
+    ) -> Projection:
+        artifact = vectors - target
+        distance = np.linalg.norm(artifact, axis=1)
+        if self.space in ("rgb", "freq"):
+            target, artifact = target.reshape(shape), artifact.reshape(shape)  # (n, c, h, w)
+        return Projection(index, distance, target, artifact)
+
+
+def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
+    r"""Ridge-regularised projection of each point on the affine span of its own neighbours.
+
+    Parameters
+    ----------
+    x
+        float32 `(n, d)`.
+    z
+        float32 `(n, k, d)`: the neighbours of each.
+    ridge
+        λ relative to the mean squared deviation of the neighbours; at least 1e-6 is used, so that 0 means the orthogonal
+        projection wherever the neighbours span all their dimensions well.
+
+    Returns
+    -------
+    float32 `(n, d)`: :math:`\bar z + V^\top (V V^\top + \lambda I)^{-1} V (x - \bar z)`.
+    """
+    centre = z.mean(axis=1)
+    v = z - centre[:, None]  # (n, k, d)
+    gram = (v @ v.swapaxes(1, 2)).astype(np.float64)  # (n, k, k)
+    spread = np.trace(gram, axis1=1, axis2=2) / z.shape[1]
+    penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (spread == 0)  # copies of one point span nothing: any penalty will do
+    along = np.einsum("nkd,nd->nk", v, x - centre).astype(np.float64)
+    weight = np.linalg.solve(gram + penalty[:, None, None] * np.eye(z.shape[1]), along[..., None])[..., 0]  # (n, k)
+    return centre + np.einsum("nkd,nk->nd", v, weight.astype(np.float32))

@@ -1,0 +1,104 @@
+"""Networks trained here on the reference images of a real set: found by the set's name, or by the images themselves.
+
+The committed ones lie in ``data/networks``, those a user trains in ``paths.home() / "networks"``; both are named
+``<kind>-<dataset>.safetensors`` and carry the checksum of the images they were trained on.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from manifpt import files, paths, training
+from manifpt.compute import pick_device, seeded
+from manifpt.errors import InputError
+from manifpt.training import Task
+
+
+def checksum(images: np.ndarray) -> str:
+    """SHA-256 of an image batch's shape and pixels, in hexadecimal."""
+    return hashlib.sha256(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
+
+
+def train(
+    kind: str,
+    make: type[nn.Module],
+    task: Task,
+    reference: np.ndarray,
+    *,
+    dataset: str,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    folder: Path | None = None,
+) -> Path:
+    """Train ``task`` on `reference` and save the averaged network; interrupted training continues. Returns its path."""
+    settings = {"kind": kind, "dataset": dataset, "reference": checksum(reference), "channels": reference.shape[1]}
+    settings |= {"network": make.__name__, "steps": steps, "batch_size": batch_size, "seed": seed}
+    draw = training.random_batches(torch.from_numpy(reference), batch_size)
+    where = next(task.modules[task.averaged].parameters()).device
+
+    def batch(step: int) -> Tensor:
+        return draw(step).to(where, memory_format=torch.channels_last)
+
+    state = paths.runs() / "networks" / f"{kind}-{dataset}"
+    seconds = training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=state)
+    path = (folder or paths.home() / "networks") / f"{kind}-{dataset}.safetensors"
+    halves = {k: t.half() if t.is_floating_point() else t for k, t in task.average.module.state_dict().items()}
+    files.save_tensors(path, halves, settings | {"seconds": round(seconds, 1)})
+    return path
+
+
+def build(make: type[nn.Module], channels: int, *, seed: int, device: str = "auto") -> nn.Module:
+    """A freshly initialised network on the device, in channels-last layout; the same for the same seed."""
+    with seeded(seed):
+        return make(channels).to(pick_device(device), memory_format=torch.channels_last)
+
+
+def load(
+    kind: str, make: type[nn.Module], *, dataset: str | None = None, reference: np.ndarray | None = None
+) -> nn.Module:
+    """The trained network of a real set, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    dataset
+        Name of the real set; if None, the set is recognised by the checksum of `reference`.
+
+    Raises
+    ------
+    InputError
+        No network was trained on that set.
+    """
+    path = _find(kind, dataset, reference)
+    tensors, settings = files.load_tensors(path)
+    network = make(settings["channels"])
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def dataset_of(kind: str, reference: np.ndarray) -> str:
+    """Name of the real set that these reference images are, as far as a network of that kind was trained on it."""
+    return _find(kind, None, reference).stem.removeprefix(f"{kind}-")
+
+
+def _find(kind: str, dataset: str | None, reference: np.ndarray | None) -> Path:
+    folders = (paths.home() / "networks", paths.data() / "networks")
+    found = {
+        path.stem.removeprefix(f"{kind}-"): path
+        for folder in folders
+        for path in sorted(folder.glob(f"{kind}-*.safetensors"))
+    }
+    if dataset in found:
+        return found[dataset]
+    if dataset is None:
+        wanted = checksum(reference)
+        for path in found.values():
+            if files.load_tensors(path)[1]["reference"] == wanted:
+                return path
+    raise InputError(
+        f"{kind}: no network was trained on {dataset or 'these reference images'}; there is one for: {', '.join(found) or 'none'}. "
+        f"Name one (dataset=…) or train one: manifpt.{kind}.train(reference, dataset=…)"
+    )

@@ -1,0 +1,152 @@
+r"""Classifiers of artifacts: standardise, a body that ends in features, one linear layer.
+
+`cifar-resnet` is the network of the authors' released script, `resnet50` the one the paper names (ManiFPT, Fig. 3),
+`mlp` one hidden layer for vectors, whose way into a "ResNet50-based" network the paper leaves open.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manifpt.compute import seeded
+from manifpt.errors import InputError
+
+NETWORKS = ("cifar-resnet", "resnet50", "mlp")
+HIDDEN = 512  # units of the mlp
+
+
+class Classifier(nn.Module):
+    """Logits of float32 artifacts.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Standardised artifacts to features `(n, width)`: the penultimate layer.
+    width, classes : int
+    mean, sd : float32 tensors of shape (c, 1, 1) or (d,)
+        Taken off and divided by, for each channel of an image or each entry of a vector; saved with the weights.
+    """
+
+    def __init__(self, body: nn.Module, *, width: int, classes: int, mean: Tensor, sd: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("sd", sd)
+        self.body = body
+        self.head = nn.Linear(width, classes)
+
+    def features(self, artifacts: Tensor) -> Tensor:
+        """Features `(n, width)` of artifacts `(n, c, h, w)` or `(n, d)`."""
+        return self.body((artifacts - self.mean) / self.sd)
+
+    def forward(self, artifacts: Tensor) -> Tensor:
+        """Logits `(n, classes)`, float32."""
+        return self.head(self.features(artifacts)).float()
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut; the shortcut of a strided block is a 1x1 convolution, as released."""
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        self.residual = nn.Sequential(
+            *_convolution(channels, width, stride),
+            nn.ReLU(inplace=True),
+            *_convolution(width, width, 1),
+        )
+        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(channels, width, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.residual(x) + self.shortcut(x))
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution as one matrix product: the same numbers, and several times faster where images are small."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[..., :: self.stride[0], :: self.stride[1]].permute(0, 2, 3, 1)  # (n, h, w, c)
+        return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)  # (n, c, h, w)
+
+
+def build(
+    name: str, *, classes: int, mean: np.ndarray, sd: np.ndarray, weights: str | None = None, seed: int = 0
+) -> Classifier:
+    """A classifier, its initial weights drawn from `seed` without touching torch's global generators.
+
+    Parameters
+    ----------
+    name : {"cifar-resnet", "resnet50", "mlp"}
+    classes
+        Number of logits.
+    mean, sd : arrays of shape (c, 1, 1) or (d,)
+        Of the training artifacts; their shape tells the number of channels or of entries.
+    weights : {"imagenet", None}
+        ImageNet weights for the body of ``resnet50``, by torchvision; None draws them at random. For other than three
+        channels the first filters are their mean over the colours, times 3 / c, so that activations keep their scale.
+
+    Raises
+    ------
+    InputError
+        The ImageNet weights are neither in torch's folder of downloads nor to be had.
+    """
+    bodies = {"cifar-resnet": (_cifar_resnet, 64), "resnet50": (_resnet50, 2048), "mlp": (_mlp, HIDDEN)}
+    body, width = bodies[name]
+    tensors = {"mean": torch.as_tensor(mean, dtype=torch.float32), "sd": torch.as_tensor(sd, dtype=torch.float32)}
+    with seeded(seed):
+        body = body(len(mean), weights) if name == "resnet50" else body(len(mean))
+        network = Classifier(body, width=width, classes=classes, **tensors)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.__class__ = Pointwise
+    return network.to(memory_format=torch.channels_last)
+
+
+def _convolution(channels: int, width: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+
+
+def _cifar_resnet(channels: int) -> nn.Module:
+    """3 stages of 3 blocks, widths 16, 32, 64; Kaiming-normal weights (272,638 of them for 3 channels, 14 classes)."""
+    layers = [*_convolution(channels, 16, 1), nn.ReLU(inplace=True)]
+    for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+        layers += [Block(before, width, stride), Block(width, width, 1), Block(width, width, 1)]
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return body
+
+
+def _mlp(entries: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(entries, HIDDEN), nn.ReLU())
+
+
+def _resnet50(channels: int, weights: str | None) -> nn.Module:
+    from torchvision.models import resnet50
+
+    network = resnet50()
+    if weights == "imagenet":
+        network.load_state_dict(_imagenet())
+    network.fc = nn.Identity()
+    if channels != 3:
+        first = network.conv1
+        network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        colourless = first.weight.detach().mean(1, keepdim=True) * 3 / channels
+        if weights == "imagenet":
+            network.conv1.weight = nn.Parameter(colourless.repeat(1, channels, 1, 1))  # (64, c, 7, 7)
+        else:
+            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+def _imagenet() -> dict[str, Tensor]:
+    from torchvision.models import ResNet50_Weights
+
+    weights = ResNet50_Weights.IMAGENET1K_V2
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"weights='imagenet': {weights.url} cannot be had ({error}); put the file into "
+            f"{torch.hub.get_dir()}/checkpoints, or train from random weights with weights=None"
+        ) from error

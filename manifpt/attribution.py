@@ -6,7 +6,7 @@ Every `InputError` here comes before any training.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,12 @@ from torch.nn.functional import cross_entropy
 from manifpt import files
 from manifpt.compute import fast_bf16, pick_device
 from manifpt.errors import InputError
+from manifpt.labelled import check_artifacts, check_labels, chunks, encode, moments
 from manifpt.networks import NETWORKS, Classifier, build
 from manifpt.recipes import RECIPES, Recipe, train
 
 PRECISIONS = ("auto", "fp32", "bf16")
-DTYPES = ("uint8", "float16", "float32", "float64")
 FINE_TUNING_RATE = 1e-4  # where ImageNet weights are the start
-ROWS = 128  # artifacts at a time, wherever nothing is learnt from them
 
 
 class Attributor:
@@ -79,24 +78,28 @@ class Attributor:
         device: str = "auto",
         precision: str = "auto",
     ):
-        known = {
-            "network": ("auto", *NETWORKS),
-            "recipe": tuple(RECIPES),
-            "precision": PRECISIONS,
-            "weights": (None, "imagenet"),
-        }
-        for name, value in (("network", network), ("recipe", recipe), ("precision", precision), ("weights", weights)):
-            if value not in known[name]:
-                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(map(str, known[name]))} expected")
+        for name, value, known in (
+            ("network", network, ("auto", *NETWORKS)),
+            ("recipe", recipe, tuple(RECIPES)),
+            ("precision", precision, PRECISIONS),
+            ("weights", weights, (None, "imagenet")),
+        ):
+            if value not in known:
+                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(map(str, known))} expected")
         if weights and network != "resnet50":
             raise InputError(f"weights: {weights!r} fits network='resnet50' only, not {network!r}")
-        for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2), ("seed", seed, 0)):
-            if value is not None and (value != int(value) or value < least):
-                raise InputError(f"{name}: {value!r}; a whole number from {least} on expected")
         if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise InputError(f"learning_rate: {learning_rate!r}; a positive number expected")
-        self.settings = {"network": network, "recipe": recipe, "epochs": epochs, "batch_size": batch_size}
-        self.settings |= {"learning_rate": learning_rate, "weights": weights, "seed": seed, "precision": precision}
+        self.settings = {
+            "network": network,
+            "recipe": recipe,
+            "epochs": _whole("epochs", epochs, 1),
+            "batch_size": _whole("batch_size", batch_size, 2),
+            "learning_rate": None if learning_rate is None else float(learning_rate),
+            "weights": weights,
+            "seed": _whole("seed", seed, 0),
+            "precision": precision,
+        }
         self._device = pick_device(device)
         self.network_: Classifier | None = None
 
@@ -123,26 +126,20 @@ class Attributor:
         FloatingPointError
             The loss is no longer finite: the learning rate is too high.
         """
-        artifacts, labels = _checked("artifacts", artifacts), _checked_labels("labels", labels, len(artifacts))
+        artifacts, labels = check_artifacts("artifacts", artifacts), check_labels("labels", labels, len(artifacts))
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise InputError(f"labels: {len(classes)} class; two at least are needed to tell apart")
         if val is not None:
-            val = (
-                _checked("val artifacts", val[0], artifacts.shape[1:]),
-                _encoded("val labels", val[1], classes, len(val[0])),
-            )
-        network = self._build(len(classes), *_moments(artifacts), self.settings["weights"])
-        path = (
-            None
-            if resume is None
-            else Path(resume) / f"{self._key(classes, artifacts, targets, *(val or ()))}.safetensors"
-        )
+            val_artifacts = check_artifacts("val artifacts", val[0], artifacts.shape[1:])
+            val = val_artifacts, encode("val labels", val[1], classes, len(val_artifacts))
+        network = self._build(len(classes), *moments(artifacts), self.settings["weights"])
+        path = None if resume is None else Path(resume, self._key(classes, artifacts, targets, *(val or ())))
         history, best = train(
             network,
             self._recipe(),
             len(artifacts),
-            lambda rows: cross_entropy(*self._batch(network, artifacts[rows], targets[rows])),
+            lambda rows: self._loss(network, artifacts[rows], targets[rows]),
             None if val is None else lambda: self._evaluate(network, *val),
             seed=self.settings["seed"],
             path=path,
@@ -170,7 +167,7 @@ class Attributor:
     def score(self, artifacts, labels) -> float:
         """Share of artifacts whose label is predicted, in [0, 1]; `InputError` for labels unknown to training."""
         network, artifacts = self._fitted(artifacts)
-        return self._evaluate(network, artifacts, _encoded("labels", labels, self.classes_, len(artifacts)))[1]
+        return self._evaluate(network, artifacts, encode("labels", labels, self.classes_, len(artifacts)))[1]
 
     def save(self, path: Path | str) -> None:
         """Write weights, standardisation, settings, history to a ``.safetensors`` file; `InputError` before `fit`."""
@@ -196,12 +193,11 @@ class Attributor:
         return self
 
     def _recipe(self) -> Recipe:
-        given = {name: self.settings[name] for name in ("epochs", "batch_size", "learning_rate")}
-        if self.settings["weights"]:
-            given["learning_rate"] = given["learning_rate"] or FINE_TUNING_RATE
-        return replace(
-            RECIPES[self.settings["recipe"]], **{name: value for name, value in given.items() if value is not None}
-        )
+        given = {"learning_rate": FINE_TUNING_RATE} if self.settings["weights"] else {}
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if self.settings[name] is not None:
+                given[name] = self.settings[name]
+        return replace(RECIPES[self.settings["recipe"]], **given)
 
     def _build(self, classes: int, mean, sd, weights: str | None) -> Classifier:
         name, images = self.settings["network"], mean.ndim == 3
@@ -223,18 +219,16 @@ class Attributor:
         batch = torch.from_numpy(np.array(artifacts, np.float32)).to(self._device)
         return batch.to(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
-    def _batch(
-        self, network: Classifier, artifacts: np.ndarray, targets: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and targets, as a loss takes them."""
+    def _loss(self, network: Classifier, artifacts: np.ndarray, targets: np.ndarray) -> torch.Tensor:
+        """Mean cross-entropy of one batch."""
         with self._autocast(artifacts.ndim == 4):
-            return network(self._tensor(artifacts)), torch.from_numpy(targets).to(self._device)
+            return cross_entropy(network(self._tensor(artifacts)), torch.from_numpy(targets).to(self._device))
 
     def _apply(self, layer: Callable, network: Classifier, artifacts: np.ndarray) -> np.ndarray:
         """A layer's float32 output for all artifacts, on the CPU."""
         network.eval()
         with torch.inference_mode(), self._autocast(artifacts.ndim == 4):
-            return torch.cat([layer(self._tensor(some)).float().cpu() for some in _chunks(artifacts)]).numpy()
+            return torch.cat([layer(self._tensor(some)).float().cpu() for some in chunks(artifacts)]).numpy()
 
     def _evaluate(self, network: Classifier, artifacts: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Cross-entropy and accuracy."""
@@ -244,66 +238,21 @@ class Attributor:
     def _fitted(self, artifacts=None) -> tuple[Classifier, np.ndarray | None]:
         if self.network_ is None:
             raise InputError("attributor: not trained yet; call fit() or load() first")
-        return self.network_, None if artifacts is None else _checked("artifacts", artifacts, self.shape_)
+        return self.network_, None if artifacts is None else check_artifacts("artifacts", artifacts, self.shape_)
 
     def _key(self, classes: np.ndarray, *arrays: np.ndarray) -> str:
-        """Of all that a training's result depends on: settings, where it is computed, code version, data."""
+        """Name of a state's file, by all that it depends on: settings, where it is computed, code version, data."""
         digest = hashlib.sha256()
         for array in arrays:
             digest.update(f"{array.dtype}{array.shape}".encode())
-            for some in _chunks(array):
+            for some in chunks(array):
                 digest.update(np.ascontiguousarray(some))
         where = [self._device.type, fast_bf16(self._device), version("manifpt")]
-        return files.settings_hash([self.settings, where, classes.tolist(), digest.hexdigest()])
+        key = [self.settings, self._recipe(), where, classes.tolist(), digest.hexdigest()]
+        return f"{files.settings_hash(key)}.safetensors"
 
 
-def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    return (array[start : start + ROWS] for start in range(0, len(array), ROWS))
-
-
-def _checked(name: str, artifacts, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """The artifacts as an array that can be trained on, of the shape given."""
-    artifacts = np.asarray(artifacts)
-    if artifacts.dtype not in DTYPES:
-        raise InputError(f"{name}: of type {artifacts.dtype}; one of {', '.join(DTYPES)} expected")
-    if artifacts.ndim not in (2, 4) or artifacts.size == 0:
-        raise InputError(f"{name}: of shape {artifacts.shape}; (n, c, h, w) or (n, d) expected, none of them 0")
-    if shape is not None and artifacts.shape[1:] != shape:
-        raise InputError(f"{name}: of shape (n, *{artifacts.shape[1:]}); (n, *{shape}) expected, as in training")
-    with np.errstate(over="ignore"):
-        for start, some in zip(range(0, len(artifacts), ROWS), _chunks(artifacts), strict=True):
-            if not (finite := np.isfinite(some.astype(np.float32))).all():
-                row = start + int(np.argwhere(~finite)[0, 0])
-                raise InputError(f"{name}: NaN or infinite in float32, first in row {row}; finite numbers expected")
-    return artifacts
-
-
-def _checked_labels(name: str, labels, n: int) -> np.ndarray:
-    """The labels as an array `(n,)` of strings or integers."""
-    labels = np.asarray(labels)
-    if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
-        labels = labels.astype(str)
-    if labels.shape != (n,):
-        raise InputError(f"{name}: of shape {labels.shape}; ({n},) expected, one for each artifact")
-    if labels.dtype.kind not in "iuU":
-        raise InputError(f"{name}: of type {labels.dtype}; strings or integers expected")
-    return labels
-
-
-def _encoded(name: str, labels, classes: np.ndarray, n: int) -> np.ndarray:
-    """Index of each label in `classes`."""
-    labels = _checked_labels(name, labels, n)
-    if not (known := np.isin(labels, classes)).all():
-        raise InputError(
-            f"{name}: {str(labels[~known][0])!r} is not among those trained on: {', '.join(map(str, classes))}"
-        )
-    return np.searchsorted(classes, labels)
-
-
-def _moments(artifacts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, float64: (c, 1, 1) over images and pixels, (d,) over vectors; a constant's is 1."""
-    axes, keep = ((0, 2, 3), (1, 1)) if artifacts.ndim == 4 else (0, ())
-    mean = artifacts.mean(axes, np.float64).reshape(-1, *keep)  # (c, 1, 1) or (d,)
-    squares = sum(np.square(some - mean).sum(axes) for some in _chunks(artifacts))
-    sd = np.sqrt(squares * mean.size / artifacts.size).reshape(mean.shape)
-    return mean, np.where(sd > 1e-6 * np.abs(mean) + 1e-30, sd, 1.0)
+def _whole(name: str, value: int | None, least: int) -> int | None:
+    if value is not None and (not isinstance(value, int | np.integer) or value < least):
+        raise InputError(f"{name}: {value!r}; a whole number from {least} on expected")
+    return None if value is None else int(value)

@@ -49,7 +49,7 @@ def fitted():
 @pytest.mark.parametrize("data", [images, vectors])
 def test_learns_a_constant_pattern(data):
     artifacts, labels = data(96)
-    model = Attributor(batch_size=16).fit(artifacts, labels, val=data(20, seed=1))
+    model = Attributor(batch_size=8).fit(artifacts, labels, val=data(20, seed=1))
     assert model.score(*data(100, seed=2)) > 0.95
     assert set(model.predict(artifacts)) <= {"dcgan", "real"}
 
@@ -90,12 +90,10 @@ def test_parameters_are_those_of_the_released_network():
     assert sum(p.numel() for p in network.parameters()) == 272_638
 
 
-@pytest.mark.parametrize("channels", [1, 3, 6])
-def test_resnet50_takes_any_number_of_channels(channels):
-    moments = {"mean": np.zeros((channels, 1, 1)), "sd": np.ones((channels, 1, 1))}
-    network = build("resnet50", classes=3, **moments).eval()
+def test_resnet50_takes_any_number_of_channels():
+    network = build("resnet50", classes=3, mean=np.zeros((6, 1, 1)), sd=np.ones((6, 1, 1))).eval()
     with torch.inference_mode():
-        artifacts = torch.ones(2, channels, 32, 32)
+        artifacts = torch.ones(2, 6, 32, 32)
         assert network(artifacts).shape == (2, 3)
         assert network.features(artifacts).shape == (2, 2048)
 
@@ -279,7 +277,7 @@ def wrong_data():
             artifacts,
             labels,
             (artifacts, np.full(40, "vae")),
-            "val labels: 'vae' is not among.*dcgan, real",
+            "val labels: 'vae' is not among.*'dcgan', 'real'",
         ),
         "val shape": (artifacts, labels, (artifacts[:, :1], labels), "val artifacts: of shape.*as in training"),
         "val length": (artifacts, labels, (artifacts, labels[1:]), "val labels: of shape"),

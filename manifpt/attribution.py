@@ -93,8 +93,8 @@ class Attributor:
         self.settings = {
             "network": network,
             "recipe": recipe,
-            "epochs": _whole("epochs", epochs, 1),
-            "batch_size": _whole("batch_size", batch_size, 2),
+            "epochs": None if epochs is None else _whole("epochs", epochs, 1),
+            "batch_size": None if batch_size is None else _whole("batch_size", batch_size, 2),
             "learning_rate": None if learning_rate is None else float(learning_rate),
             "weights": weights,
             "seed": _whole("seed", seed, 0),
@@ -131,6 +131,8 @@ class Attributor:
         if len(classes) < 2:
             raise InputError(f"labels: {len(classes)} class; two at least are needed to tell apart")
         if val is not None:
+            if len(val) != 2:
+                raise InputError(f"val: {len(val)} parts; a pair of artifacts and labels expected")
             val_artifacts = check_artifacts("val artifacts", val[0], artifacts.shape[1:])
             val = val_artifacts, encode("val labels", val[1], classes, len(val_artifacts))
         network = self._build(len(classes), *moments(artifacts), self.settings["weights"])
@@ -252,7 +254,7 @@ class Attributor:
         return f"{files.settings_hash(key)}.safetensors"
 
 
-def _whole(name: str, value: int | None, least: int) -> int | None:
-    if value is not None and (not isinstance(value, int | np.integer) or value < least):
+def _whole(name: str, value: int, least: int) -> int:
+    if not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name}: {value!r}; a whole number from {least} on expected")
-    return None if value is None else int(value)
+    return int(value)

@@ -23,7 +23,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
-        if not _alive(int(stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2])):
+        pid = stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
+        if pid.isdecimal() and not _alive(int(pid)):
             stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:

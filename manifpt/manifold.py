@@ -225,7 +225,9 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
     v = z - centre[:, None]  # (n, k, d)
     gram = (v @ v.swapaxes(1, 2)).astype(np.float64)  # (n, k, k)
     spread = np.trace(gram, axis1=1, axis2=2) / z.shape[1]
-    penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (spread == 0)  # copies of one point span nothing: any penalty will do
+    penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (
+        spread == 0
+    )  # copies of one point span nothing: any penalty will do
     along = np.einsum("nkd,nd->nk", v, x - centre).astype(np.float64)
     weight = np.linalg.solve(gram + penalty[:, None, None] * np.eye(z.shape[1]), along[..., None])[..., 0]  # (n, k)
     return centre + np.einsum("nkd,nk->nd", v, weight.astype(np.float32))

@@ -17,7 +17,7 @@ from manifpt.errors import InputError
 
 SPLITS = ("reference", "train", "val", "test")
 SIZE = 32
-_HELD_OUT_SHARE = {"train": (0.0, 0.5), "val": (0.5, 0.65), "test": (0.65, 1.0)}
+HELD_OUT_SHARE = {"train": (0.0, 0.5), "val": (0.5, 0.65), "test": (0.65, 1.0)}  # of the images that are not reference
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 DATASETS = {
@@ -59,6 +59,8 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
     if name == "folder":
         if path is None:
             raise InputError("load_real('folder'): argument path is missing; name the folder that holds the images")
+        for option in options:
+            _check_choice("option", option, ("size", "fit", "channels"))
         return _split_of_pool(read_folder(path, **options), split)
     if path is not None or options:
         raise InputError(f"load_real({name!r}): takes no path or options; they are for 'folder'")
@@ -98,6 +100,8 @@ def read_folder(path: Path | str, *, size: int = SIZE, fit: str = "crop", channe
     """
     _check_choice("fit", fit, ("crop", "stretch", "centre"))
     _check_choice("channels", channels, (1, 3))
+    if size < 1:
+        raise InputError(f"size must be at least 1, not {size}")
     return np.stack(list({image.tobytes(): image for _, image in _decode_below(path, size, fit, channels)}.values()))
 
 
@@ -144,7 +148,7 @@ def _held_out_index(held_out: np.ndarray, reference: np.ndarray, split: str) -> 
         if digest not in known:
             keep.append(index)
             known.add(digest)
-    start, stop = _HELD_OUT_SHARE[split]
+    start, stop = HELD_OUT_SHARE[split]
     return np.array(keep[round(start * len(keep)) : round(stop * len(keep))], np.int64)
 
 
@@ -230,6 +234,8 @@ def _read_cifar10(source: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np
             if len(classes) != 10:
                 raise InputError(f"{folder / part}: holds {len(classes)} class folders, 10 expected (MANIFPT_CIFAR10)")
             decoded = list(_decode_below(folder / part, SIZE, "centre", 3))
+            if stray := [file for file, _ in decoded if file.parent.parent != folder / part]:
+                raise InputError(f"{stray[0]}: {part}/<class>/<image> expected (MANIFPT_CIFAR10)")
             order = np.random.default_rng(0).permutation(len(decoded))  # the folder is sorted by class
             images, labels = (
                 np.stack([image for _, image in decoded]),

@@ -91,7 +91,7 @@ def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, criti
     def update(real: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
             fake = generator(torch.randn(len(real), LATENT, device=device))
-            wasserstein = critic(real).mean() - critic(fake.detach()).mean()
+            wasserstein = critic(real).float().mean() - critic(fake.detach()).float().mean()
             mix = torch.rand(len(real), 1, 1, 1, device=device)
             between = (mix * real + (1 - mix) * fake.detach()).requires_grad_()
             (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
@@ -99,7 +99,7 @@ def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, criti
         _descend(d_optimiser, d_loss)
         if step % critic_steps == 0:
             with autocast(device), frozen(critic):
-                g_loss = -critic(fake).mean()
+                g_loss = -critic(fake).float().mean()
             _descend(g_optimiser, g_loss)
         return {"W": wasserstein.item(), "D": d_loss.item()}
 

@@ -1,0 +1,1 @@
+"""One file a table or curve; each returns a tidy data frame (`manifpt.results`)."""

@@ -1,0 +1,139 @@
+"""GM datasets: a real set and samples of models trained on it, in three splits.
+
+A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a lossless
+mosaic). Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is
+the real set's held-out images of the same split.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from manifpt import files, paths
+from manifpt.errors import InputError
+from manifpt.real import HELD_OUT_SHARE, load_real
+
+REAL = "real"
+
+
+class GMDataset:
+    """The models of one folder.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    name
+        Of the dataset, for example ``gm-fashion``.
+    real
+        Name of its real set, for `manifpt.load_real`.
+    models
+        Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        manifest = read_manifest(self.folder)
+        self.name, self.real, self.models = manifest["name"], manifest["real"], manifest["models"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The held-out reals and every model, the labels of the full attribution task."""
+        return (REAL, *self.models)
+
+    def reference(self) -> np.ndarray:
+        """The real images X_R that the models were trained on: uint8 `(n, c, 32, 32)`."""
+        return load_real(self.real)
+
+    def images(self, label: str, *, split: str | None = None) -> np.ndarray:
+        """Images of one class, uint8 `(n, c, 32, 32)`: all of a model's samples, or those of a split.
+
+        Raises
+        ------
+        InputError
+            Unknown class or split; a sample file that is missing or damaged.
+        """
+        if label == REAL:
+            return load_real(self.real, split=split or "test")
+        if label not in self.models:
+            raise InputError(f"{self.name}: no class {label!r}; choose one of {', '.join(self.classes)}")
+        if split is not None and split not in HELD_OUT_SHARE:
+            raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
+        record = self.models[label]["samples"]
+        files.check_sha256(self.folder / record["file"], record["sha256"])
+        images = files.load_mosaic(self.folder / record["file"], record["n"])
+        start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
+        return images[round(start * len(images)) : round(stop * len(images))]
+
+    def checkpoint(self, label: str) -> Path:
+        """Path of a model's checkpoint, its checksum checked."""
+        record = self.models[label]["checkpoint"]
+        files.check_sha256(self.folder / record["file"], record["sha256"])
+        return self.folder / record["file"]
+
+    def task(
+        self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of an attribution task, as many of each class.
+
+        Parameters
+        ----------
+        n_per_class
+            Images of each class, drawn without replacement by `seed`; None for as many as the smallest class has.
+        classes
+            Of the task, by default all.
+
+        Returns
+        -------
+        images
+            uint8 `(n_classes * n_per_class, c, 32, 32)`.
+        labels
+            str `(n_classes * n_per_class,)`.
+        """
+        return draw(self.pools(split, classes), n_per_class, seed=seed)
+
+    def pools(self, split: str, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Class to its images of a split, for the given classes or all."""
+        return {label: self.images(label, split=split) for label in classes or self.classes}
+
+
+def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """As many of each class: rows `(classes * n_per_class, …)` and their labels; see `GMDataset.task`."""
+    smallest = min(pools, key=lambda label: len(pools[label]))
+    n = len(pools[smallest]) if n_per_class is None else n_per_class
+    if not 1 <= n <= len(pools[smallest]):
+        raise InputError(
+            f"{n} images a class asked for, but class {smallest!r} has {len(pools[smallest])} in this split"
+        )
+    rng = np.random.default_rng(seed)
+    return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
+
+
+def load_gm(name: str | Path) -> GMDataset:
+    """A GM dataset: by name, of those that ship with the project or that `manifpt zoo train` made, or by its folder."""
+    for folder in (Path(name), paths.data() / name, paths.home() / "gm" / name):
+        if (folder / "manifest.json").is_file():
+            return GMDataset(folder)
+    known = sorted(
+        path.parent.name for path in paths.data().glob("*/manifest.json") if "models" in path.read_text("utf-8")
+    )
+    raise InputError(
+        f"GM dataset {str(name)!r}: no folder with a manifest.json; those that ship here: {', '.join(known)}"
+    )
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a GM dataset's folder; `InputError` if it is missing or malformed, or names a file outside."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        records = [entry[kind]["file"] for entry in manifest["models"].values() for kind in ("checkpoint", "samples")]
+        manifest["name"], manifest["real"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the manifest of a GM dataset ({error!r})") from error
+    for record in records:
+        if not (folder / record).resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: names {record}, which is outside its folder")
+    return manifest

@@ -1,0 +1,55 @@
+"""Result tables: tidy and long, one value a row, never computed twice.
+
+A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version; ``settings`` is a hash
+whose meaning stands in ``settings.json`` beside the table.
+"""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from manifpt import files
+
+COLUMNS = "dataset task method n_per_class seed metric value n seconds settings version".split()
+KEY = ["dataset", "task", "method", "n_per_class", "seed", "settings"]
+
+
+class Results:
+    """The rows of one table; `add` writes them to disk at once, if the table has a file.
+
+    Parameters
+    ----------
+    path
+        ``<experiment>.csv``, read if it exists; None keeps the rows in memory.
+    settings
+        What else the rows depend on, as a dictionary; rows made with other settings are not the same rows.
+    """
+
+    def __init__(self, path: Path | None, settings: dict):
+        self.path, self.settings = path, files.settings_hash(settings)
+        self.frame = pd.read_csv(path) if path and path.exists() else pd.DataFrame(columns=COLUMNS)
+        if path:
+            record = path.with_name("settings.json")
+            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+            if self.settings not in known:
+                known[self.settings] = {"experiment": path.stem, **settings}
+                files.write_text(record, json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+    def has(self, **key) -> bool:
+        """Whether rows with this dataset, task, method, n_per_class and seed are there, made with the same settings."""
+        key |= {"settings": self.settings}
+        match = pd.Series(True, index=self.frame.index)
+        for column in KEY:
+            match &= self.frame[column] == key[column]
+        return bool(match.any())
+
+    def add(self, metrics: dict[str, float], *, n: int, seconds: float, **key) -> None:
+        """Add one row a metric."""
+        common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings, "version": version("manifpt")}
+        rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in metrics.items()])
+        self.frame = rows[COLUMNS] if self.frame.empty else pd.concat([self.frame, rows[COLUMNS]], ignore_index=True)
+        if self.path:
+            with files.atomic(self.path) as temporary:
+                self.frame.to_csv(temporary, index=False)

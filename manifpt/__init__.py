@@ -1,4 +1,4 @@
-"""Fingerprints of generative models. Names are imported when first used: `import manifpt` itself loads nothing heavy."""
+"""Fingerprints of generative models. Names are imported when first used: `import manifpt` loads nothing heavy."""
 
 from importlib import import_module
 

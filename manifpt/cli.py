@@ -138,27 +138,38 @@ def zoo_train(
     dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset, whose reals to train on.")] = "gm-fashion",
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights, data order and noise.")] = 0,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Of training; default: the model's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of GM datasets; default: gm/ in the home of the project.")
+    ] = None,
 ) -> None:
-    """Train a generator, going on where an earlier call was interrupted; prints the path of the checkpoint."""
+    """Train a generator, going on where an earlier call was interrupted; enter it, with samples, into its GM dataset."""
+    import logging
+
+    from manifpt.zoo.publish import publish
     from manifpt.zoo.train import train
 
-    typer.echo(train(name, dataset=dataset, seed=seed, steps=steps))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    checkpoint = train(name, dataset=dataset, seed=seed, steps=steps, out=out)
+    quality = publish(checkpoint)["quality"]
+    typer.echo(f"{checkpoint}: " + ", ".join(f"{key} {value:g}" for key, value in quality.items()))
 
 
-@zoo.command("sample", epilog="Example: manifpt zoo sample dcgan.safetensors dcgan.png --n 500")
+@zoo.command("sample", epilog="Example: manifpt zoo sample dcgan --dataset gm-fashion -n 64 --grid garments.png")
 def zoo_sample(
-    checkpoint: Annotated[Path, typer.Argument(help="Written by `manifpt zoo train`.")],
-    out: Annotated[Path, typer.Argument(help="PNG file to write: the images as tiles, 50 a row.")],
-    n: Annotated[int, typer.Option(min=1, metavar="N", help="Images.")] = 100,
+    label: Annotated[str, typer.Argument(help="A model of the dataset's manifest.")],
+    grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: the images as tiles, 50 a row.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset: a name, or its folder.")] = "gm-fashion",
+    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Images.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the noise.")] = 0,
 ) -> None:
     """Draw images from a trained generator."""
     from manifpt import files
+    from manifpt.gm import load_gm
     from manifpt.zoo.sample import sample
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out}: the images are written as PNG; use a name that ends in .png")
-    files.save_mosaic(out, sample(checkpoint, n, seed=seed))
+    if grid.suffix.lower() != ".png":
+        raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
+    files.save_mosaic(grid, sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty()))
 
 
 def main() -> None:

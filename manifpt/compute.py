@@ -9,7 +9,7 @@ from manifpt.errors import InputError
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``"auto"``: CUDA, else MPS, else the CPU; any other name as torch understands it, `InputError` if it is not there."""
+    """``"auto"``: CUDA, else MPS, else the CPU; any other name as torch has it, `InputError` if it is not there."""
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(name)

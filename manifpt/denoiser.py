@@ -1,10 +1,10 @@
 r"""The learned projection :math:`x^* = D(x)`: a small DnCNN (Zhang et al., TIP 2017) trained on the reference images.
 
 The network predicts the noise, :math:`D(x) = x - R(x)`, and minimises
-:math:`\mathbb E\,\|R(x + \sigma\varepsilon) - \sigma\varepsilon\|^2` with :math:`\sigma \sim U(0, 0.1)` on images in [0, 1]. By
-Tweedie's formula :math:`R(x) \approx -\sigma^2\nabla\log p_\sigma(x)`: the residual points from the blurred data density to x, and for
-a small σ a denoiser moves x towards the data manifold. The residual is also the noise residual of Marra et al. (2019) and
-of Model Synthesis (Yang et al., 2025).
+:math:`\mathbb E\,\|R(x + \sigma\varepsilon) - \sigma\varepsilon\|^2` with :math:`\sigma \sim U(0, 0.1)` on images in
+[0, 1]. By Tweedie's formula :math:`R(x) \approx -\sigma^2\nabla\log p_\sigma(x)`: the residual points from the
+blurred data density to x, and for a small σ a denoiser moves x towards the data manifold. The residual is also the
+noise residual of Marra et al. (2019) and of Model Synthesis (Yang et al., 2025).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ WIDTH, DEPTH = 64, 6
 
 
 class DnCNN(nn.Sequential):
-    """Images `(n, c, h, w)` in [0, 1] to their estimated noise: 3x3 convolutions, batch norm in the inner layers, ReLU."""
+    """Images `(n, c, h, w)` in [0, 1] to their noise: six 3x3 convolutions, batch norm in the inner layers, ReLU."""
 
     def __init__(self, channels: int):
         inner = []
@@ -41,7 +41,7 @@ def train(
     device: str = "auto",
     folder: Path | None = None,
 ) -> Path:
-    """Train the denoiser of a real set (uint8 `(n, c, h, w)`), at most 5 minutes on 2 cores; returns the checkpoint's path."""
+    """Train the denoiser of a real set, uint8 `(n, c, h, w)`: at most 5 minutes on 2 cores. Returns its checkpoint."""
     network = trained.build(DnCNN, reference.shape[1], seed=seed, device=device)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     where = next(network.parameters()).device

@@ -1,17 +1,17 @@
 r"""Embeddings φ: image batches to vectors, in the four spaces of the paper.
 
-=========================  =================================================================================  =========
-space                      φ                                                                                  d at 32x32
-=========================  =================================================================================  =========
-``rgb``                    pixels in [0, 1], flattened                                                        1,024 c
-``freq``                   :math:`\log(|\mathrm{fftshift}(\mathrm{fft2}(x))| + 10^{-12})` per channel, flattened  1,024 c
-``sl``                     supervised: ImageNet EfficientNet-Lite0, pooled, images resized to 64               1,280
-``sl:resnet50``            the paper's: torchvision's ImageNet ResNet50, pooled, images resized to 224         2,048
-``ssl:<dataset>``          self-supervised: Barlow Twins, trained here on that real set (`manifpt.ssl`)        256
-``ssl:barlowtwins-resnet50``  the paper's: the published Barlow Twins ResNet50, images resized to 224          2,048
-=========================  =================================================================================  =========
+============================  ===============================================================  ==========
+space                         φ                                                                d at 32x32
+============================  ===============================================================  ==========
+``rgb``                       pixels in [0, 1], flattened                                      1,024 c
+``freq``                      log(|fftshift(fft2(x))| + 1e-12) per channel, flattened          1,024 c
+``sl``                        supervised: ImageNet EfficientNet-Lite0, images resized to 64    1,280
+``sl:resnet50``               the paper's: torchvision's ImageNet ResNet50, resized to 224     2,048
+``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.ssl`)      256
+``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
+============================  ===============================================================  ==========
 
-Deviation from the paper's code: it crops 224 pixels of 256; images this small are resized (bilinear) instead.
+Networks end in the mean over space of their last layer. Deviation from the paper's code: it crops 224 pixels of 256; images this small are resized (bilinear) instead.
 """
 
 from collections.abc import Callable
@@ -181,6 +181,6 @@ def _published_barlow_twins():
 
 def _not_downloadable(space: str, error: Exception, instead: str) -> str:
     return (
-        f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: go online once; "
-        f"copy them into torch.hub.get_dir(); or use {instead}"
+        f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: "
+        f"go online once; copy them into torch.hub.get_dir(); or use {instead}"
     )

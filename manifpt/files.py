@@ -18,7 +18,8 @@ TILES_PER_ROW = 50
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure.
 
-    Names left behind by processes that were killed are removed on the way, so no half-written file outlives the next write.
+    Names left behind by processes that were killed are removed on the way, so no half-written file outlives the next
+    write.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """GM datasets: a real set and samples of models trained on it, in three splits.
 
-A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a lossless
-mosaic). Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is
-the real set's held-out images of the same split.
+A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
+lossless mosaic). Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest ``test``; the
+class ``real`` is the real set's held-out images of the same split.
 """
 
 import json
@@ -69,6 +69,8 @@ class GMDataset:
 
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked."""
+        if label not in self.models:
+            raise InputError(f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}")
         record = self.models[label]["checkpoint"]
         files.check_sha256(self.folder / record["file"], record["sha256"])
         return self.folder / record["file"]

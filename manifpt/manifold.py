@@ -1,15 +1,16 @@
 r"""The real-data manifold, estimated from real images, and the projection of any image onto it.
 
-The paper's Figure 1 draws two points for an image x: the foot point :math:`x_p` of the perpendicular on the manifold, and the
-nearest real image :math:`x^*`, which stands in for it. The artifact is :math:`a = \varphi(x) - \varphi(x^*)`. Estimators of the point:
+The paper's Figure 1 draws two points for an image x: the foot point :math:`x_p` of the perpendicular on the manifold,
+and the nearest real image :math:`x^*`, which stands in for it. The artifact is :math:`a = \varphi(x) - \varphi(x^*)`.
+Estimators of the point:
 
 ``nearest``
     the paper's: :math:`\varphi(x^*)`, the nearest of the reference points in squared L2 (SPEC A.3), exact.
 ``tangent``
     ours, for :math:`x_p`: the ridge-regularised projection on the affine span of the k nearest points. With their mean
     :math:`\bar z` and the rows :math:`z_i - \bar z` of V,
-    :math:`\hat x_p = \bar z + V^\top (V V^\top + \lambda I)^{-1} V (\varphi(x) - \bar z)`, :math:`\lambda = \mathrm{ridge} \cdot \mathrm{tr}(V V^\top) / k`.
-    For k = 1 it is ``nearest``.
+    :math:`\hat x_p = \bar z + V^\top (V V^\top + \lambda I)^{-1} V (\varphi(x) - \bar z)`, :math:`\lambda =
+    \mathrm{ridge} \cdot \mathrm{tr}(V V^\top) / k`. For k = 1 it is ``nearest``.
 ``denoiser``
     ours, learned: :math:`x^* = D(x)`, see `manifpt.denoiser`; space ``rgb`` only.
 ``random``
@@ -44,7 +45,8 @@ class Projection:
     target
         float32 `(n, …)`: the estimated point of the manifold, :math:`\\varphi(x^*)`.
     artifact
-        float32 `(n, …)`: :math:`\\varphi(x) - \\varphi(x^*)`. Images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
+        float32 `(n, …)`: :math:`\\varphi(x) - \\varphi(x^*)`. Images `(n, c, h, w)` in ``rgb`` and ``freq``, else
+        vectors `(n, d)`.
     """
 
     index: np.ndarray
@@ -59,7 +61,8 @@ class Manifold:
     Parameters
     ----------
     space
-        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these (`manifpt.embeddings`) or a function of float32 images in [0, 1].
+        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these (`manifpt.embeddings`) or a function of float32 images
+        in [0, 1].
     estimator
         ``nearest``, ``tangent``, ``denoiser`` or ``random``.
     k, ridge
@@ -67,7 +70,8 @@ class Manifold:
     index
         ``exact``, or approximate by faiss: ``ivf``, ``hnsw`` (`manifpt.neighbours.Neighbours.recall` measures it).
     dataset
-        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the reference.
+        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the
+        reference.
     seed
         Of ``random``.
     device
@@ -135,9 +139,8 @@ class Manifold:
             raise InputError("Manifold.project: call fit(reference) first")
         check_images(images)
         if images.shape[1:] != self.reference_.shape[1:]:
-            raise InputError(
-                f"images: shape (n, {', '.join(map(str, self.reference_.shape[1:]))}) as the reference, not {images.shape}"
-            )
+            expected = ", ".join(map(str, self.reference_.shape[1:]))
+            raise InputError(f"images: shape (n, {expected}) as the reference set expected, not {images.shape}")
         if self.estimator == "denoiser":
             return self._denoise(images)
         points = self._points(images, progress)
@@ -214,8 +217,8 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
     z
         float32 `(n, k, d)`: the neighbours of each.
     ridge
-        λ relative to the mean squared deviation of the neighbours; at least 1e-6 is used, so that 0 means the orthogonal
-        projection wherever the neighbours span all their dimensions well.
+        λ relative to the mean squared deviation of the neighbours; at least 1e-6 is used, so that 0 means the
+        orthogonal projection wherever the neighbours span all their dimensions well.
 
     Returns
     -------

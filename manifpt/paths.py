@@ -1,6 +1,7 @@
 """Where data, cache, runs and results live: the only module that knows.
 
-``MANIFPT_HOME`` overrides where things are written; ``MANIFPT_DATA`` where the data that ships with the project is read.
+``MANIFPT_HOME`` overrides where things are written; ``MANIFPT_DATA`` where the data that ships with the project is
+read.
 """
 
 import os

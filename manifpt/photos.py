@@ -50,7 +50,7 @@ def photograph(package: str, file: str) -> np.ndarray:
 
 
 def regions(length: int, rotation: int) -> dict[str, tuple[int, int]]:
-    """Cut ``[0, length)`` into one interval a split, in an order rotated by `rotation`, a gap of `PATCH` between them."""
+    """Cut ``[0, length)`` into one interval a split, in an order rotated by `rotation`, with gaps of `PATCH`."""
     names = list(SHARE)
     names = names[rotation % len(names) :] + names[: rotation % len(names)]
     free = length - PATCH * (len(names) - 1)

@@ -42,8 +42,8 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
     path
         For ``folder``: the folder, searched with its sub-folders.
     **options
-        For ``folder``: ``size`` (32), ``fit`` (``"crop"``: resize the short side, then centre-crop; ``"stretch"``: resize
-        both sides; ``"centre"``: centre-crop without resampling), ``channels`` (3).
+        For ``folder``: ``size`` (32), ``fit`` (``"crop"``: resize the short side, then centre-crop; ``"stretch"``:
+        resize both sides; ``"centre"``: centre-crop without resampling), ``channels`` (3).
 
     Returns
     -------
@@ -210,7 +210,7 @@ def _fashion_full() -> tuple[np.ndarray, np.ndarray]:
         "fashion-mnist-full",
         lambda train, download: FashionMNIST(paths.downloads(), train=train, download=download),
         "(1) go online and call again, torchvision downloads it; "
-        f"(2) put the four *-ubyte.gz files of Fashion-MNIST into {paths.downloads()}/FashionMNIST/raw and unpack them; "
+        f"(2) unpack the four *-ubyte.gz files of Fashion-MNIST into {paths.downloads()}/FashionMNIST/raw; "
         "(3) use 'fashion-mnist', the 24,000 embedded images",
     )
     return tuple(np.pad(part.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None] for part in parts)

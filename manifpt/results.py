@@ -1,7 +1,7 @@
 """Result tables: tidy and long, one value a row, never computed twice.
 
-A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version; ``settings`` is a hash
-whose meaning stands in ``settings.json`` beside the table.
+A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version; ``settings`` is a
+hash whose meaning stands in ``settings.json`` beside the table.
 """
 
 import json
@@ -12,7 +12,7 @@ import pandas as pd
 
 from manifpt import files
 
-COLUMNS = "dataset task method n_per_class seed metric value n seconds settings version".split()
+COLUMNS = ["dataset", "task", "method", "n_per_class", "seed", "metric", "value", "n", "seconds", "settings", "version"]
 KEY = ["dataset", "task", "method", "n_per_class", "seed", "settings"]
 
 

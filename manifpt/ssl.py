@@ -1,7 +1,8 @@
-r"""Self-supervised features: a small ResNet trained with the Barlow Twins loss (Zbontar et al., ICML 2021) on the real images.
+r"""Self-supervised features: a small ResNet, trained on the real images with the Barlow Twins loss (Zbontar et al., 2021).
 
 Two augmented views of each image give standardised projections :math:`z^A, z^B`; with their cross-correlation
-:math:`C = \frac1n (z^A)^\top z^B` the loss is :math:`\sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2`, λ = 0.0051.
+:math:`C = \frac1n (z^A)^\top z^B` the loss is :math:`\sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2`, λ =
+0.0051.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ OFF_DIAGONAL = 0.0051
 
 
 class Backbone(ResNet):
-    """Images `(n, c, 32, 32)` in [-1, 1] to 256 features: 3x3 stem, max-pool, four stages of one basic block, global mean."""
+    """Images `(n, c, 32, 32)` in [-1, 1] to 256 features: 3x3 stem, max-pool, four basic blocks, global mean."""
 
     def __init__(self, channels: int):
         super().__init__(BasicBlock, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=WIDTHS)
@@ -60,7 +61,7 @@ def train(
     device: str = "auto",
     folder: Path | None = None,
 ) -> Path:
-    """Train the features of a real set (uint8 `(n, c, 32, 32)`), at most 20 minutes on 2 cores; returns the checkpoint's path."""
+    """Train the features of a real set, uint8 `(n, c, 32, 32)`: at most 20 minutes on 2 cores. Returns its checkpoint."""
     backbone = trained.build(Backbone, reference.shape[1], seed=seed, device=device)
     where = next(backbone.parameters()).device
     head, augment = projector().to(where), augmentation(reference.shape[1])

@@ -99,6 +99,7 @@ def _find(kind: str, dataset: str | None, reference: np.ndarray | None) -> Path:
             if files.load_tensors(path)[1]["reference"] == wanted:
                 return path
     raise InputError(
-        f"{kind}: no network was trained on {dataset or 'these reference images'}; there is one for: {', '.join(found) or 'none'}. "
+        f"{kind}: no network was trained on {dataset or 'these reference images'}, "
+        f"but on these: {', '.join(found) or 'none'}. "
         f"Name one (dataset=…) or train one: manifpt.{kind}.train(reference, dataset=…)"
     )

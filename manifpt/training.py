@@ -1,7 +1,7 @@
 r"""One loop for everything that is trained here: resumable at any kill, seeded per step, with a moving average.
 
-Every step draws its random numbers from a generator seeded by ``(seed, step)`` alone, so a run that was killed and resumed
-takes the same steps as one that was not. The state on disk is one ``.safetensors`` file, replaced atomically.
+Every step draws its random numbers from a generator seeded by ``(seed, step)`` alone, so a run that was killed and
+resumed takes the same steps as one that was not. The state on disk is one ``.safetensors`` file, replaced atomically.
 """
 
 import logging

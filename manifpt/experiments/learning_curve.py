@@ -29,7 +29,7 @@ INPUTS = {  # method: estimator in rgb, None for the image itself
 
 
 def network_input(gm: GMDataset, method: str, reference: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What the network of `method` sees of uint8 images: their artifacts, or themselves in [0, 1]; float32, same shape."""
+    """What the network of `method` sees of uint8 images: their artifacts, or themselves in [0, 1]; float32."""
     if method not in INPUTS:
         raise InputError(f"method {method!r} is unknown; choose one of {', '.join(INPUTS)}")
     if INPUTS[method] is None:

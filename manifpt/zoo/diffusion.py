@@ -1,7 +1,7 @@
 r"""Score models; U-Net and scheduler from diffusers.
 
-`ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 - \bar\alpha_t}\,\varepsilon, t)\|^2`
-over 1,000 noise levels and is sampled by DDIM (Song 2021) with a subset of them.
+`ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 -
+\bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels and is sampled by DDIM (Song 2021) with a subset of them.
 """
 
 import torch

@@ -37,7 +37,7 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Strided 4x4 convolutions, leaky ReLU: images `(n, c, 32, 32)` to logits `(n,)`. Batch norm only where the loss allows."""
+    """Strided 4x4 convolutions, leaky ReLU: images to logits `(n,)`. Batch norm only where the loss allows."""
 
     def __init__(self, channels: int, *, batch_norm: bool, width: int = WIDTH):
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
@@ -82,7 +82,7 @@ def dcgan(channels: int, device: torch.device) -> Recipe:
 
 
 def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, critic_steps: int = 2) -> Recipe:
-    """Wasserstein loss with a two-sided gradient penalty; one generator step every second critic step; Adam 2e-4, (0, 0.9)."""
+    """Wasserstein loss, two-sided gradient penalty; a generator step every second critic step; Adam 2e-4, (0, 0.9)."""
     generator = Generator(channels).to(device, memory_format=torch.channels_last)
     critic = Discriminator(channels, batch_norm=False).to(device, memory_format=torch.channels_last)
     g_optimiser = torch.optim.Adam(generator.parameters(), 2e-4, (0.0, 0.9))

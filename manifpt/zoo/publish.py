@@ -17,7 +17,7 @@ QUALITY_N = 1000
 
 
 def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
-    """Draw `n` samples of a checkpoint that lies in a GM dataset's folder, measure them, and record both in its manifest.
+    """Draw samples of a checkpoint that lies in a GM dataset's folder, measure them, and record both in its manifest.
 
     Returns
     -------
@@ -35,9 +35,9 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "n": n, "seed": seed}
     record["quality"] = quality(images, real)
     path = folder / "manifest.json"
-    models = GMDataset(folder).models if path.exists() else {}
-    models = {key: value for key, value in sorted((models | {label: record}).items())}
-    files.write_text(path, json.dumps({"name": settings["dataset"], "real": real, "models": models}, indent=1) + "\n")
+    models = (GMDataset(folder).models if path.exists() else {}) | {label: record}
+    manifest = {"name": settings["dataset"], "real": real, "models": dict(sorted(models.items()))}
+    files.write_text(path, json.dumps(manifest, indent=1) + "\n")
     return record
 
 

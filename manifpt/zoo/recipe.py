@@ -15,10 +15,11 @@ class Recipe:
     Attributes
     ----------
     task
-        Its networks, optimisers and training step (`manifpt.training.Task`); images are float32 `(n, c, 32, 32)` in [-1, 1].
+        Its networks, optimisers and training step (`manifpt.training.Task`); images are float32 `(n, c, 32, 32)` in
+        [-1, 1].
     sample
-        ``sample(generator, n)`` gives n images, float32 `(n, c, 32, 32)`, nominally in [-1, 1], from the averaged network
-        of the task, in evaluation mode; it may draw from torch's default generator.
+        ``sample(generator, n)`` gives n images, float32 `(n, c, 32, 32)`, nominally in [-1, 1], from the averaged
+        network of the task, in evaluation mode; it may draw from torch's default generator.
     batch_size
         Of training.
     """

@@ -25,8 +25,9 @@ def train(
     steps
         Of training; by default the model's own.
     out
-        Folder of GM datasets, by default ``paths.home() / "gm"``. The checkpoint is ``<out>/<dataset>/checkpoints/<name>.safetensors``
-        (``<name>-s<seed>`` for a seed other than 0): the averaged network in half precision, its settings in the header.
+        Folder of GM datasets, by default ``paths.home() / "gm"``. The checkpoint is
+        ``<out>/<dataset>/checkpoints/<name>.safetensors`` (``<name>-s<seed>`` for a seed other than 0): the averaged
+        network in half precision, its settings in the header.
 
     Returns
     -------

@@ -18,7 +18,7 @@ WIDTH = 48
 
 
 class VAE(nn.Module):
-    """Convolutional encoder to (mean, log-variance) of 64 latents; decoder of transposed convolutions, batch norm, ReLU."""
+    """Convolutional encoder to (mean, log-variance) of 64 latents; decoder of transposed convolutions."""
 
     def __init__(self, channels: int, latent: int = LATENT, width: int = WIDTH):
         super().__init__()

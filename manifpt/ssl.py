@@ -14,7 +14,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from manifpt import trained
-from manifpt.compute import autocast
+from manifpt.compute import autocast, seeded
 from manifpt.training import Task
 
 WIDTHS = (64, 96, 128, 256)
@@ -64,7 +64,9 @@ def train(
     """Train the features of a real set, uint8 `(n, c, 32, 32)`: at most 20 minutes on 2 cores. Returns its checkpoint."""
     backbone = trained.build(Backbone, reference.shape[1], seed=seed, device=device)
     where = next(backbone.parameters()).device
-    head, augment = projector().to(where), augmentation(reference.shape[1])
+    with seeded(seed, 1):
+        head = projector().to(where)
+    augment = augmentation(reference.shape[1])
     optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], 1e-3, weight_decay=1e-4)
 
     def update(images: Tensor, step: int) -> dict[str, float]:

@@ -74,7 +74,7 @@ def load(
     """
     path = _find(kind, dataset, reference)
     tensors, settings = files.load_tensors(path)
-    network = make(settings["channels"])
+    network = build(make, settings["channels"], seed=0, device="cpu")
     network.load_state_dict(tensors)
     return network.eval()
 

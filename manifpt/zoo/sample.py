@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from manifpt import files
 from manifpt.compute import pick_device, seeded
+from manifpt.errors import InputError
 from manifpt.zoo import registry
 
 BATCH = 100
@@ -28,9 +29,13 @@ def sample(checkpoint: Path | str, n: int, *, seed: int = 0, device: str = "auto
     InputError
         The file is not a checkpoint, or its model is not in the zoo.
     """
+    if n < 1:
+        raise InputError(f"n must be at least 1, not {n}")
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)
-    recipe = registry.entry(settings["model"]).make(settings["channels"], where)
+    entry = registry.entry(settings.get("model"))
+    with seeded(seed):
+        recipe = entry.make(settings["channels"], where)
     network = recipe.task.average.module
     network.load_state_dict(tensors)
     network.eval()

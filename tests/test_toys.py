@@ -64,12 +64,12 @@ def test_no_point_of_the_manifold_is_nearer_than_the_foot_point(toy):
 def test_swiss_roll_agrees_with_a_dense_scan_of_its_spiral_everywhere():
     low, high = np.array([-1.6, -0.5, -1.6]), np.array([1.6, 2.6, 1.6])
     x = np.random.default_rng(0).uniform(low, high, (200, 3))
-    t = np.linspace(1.5 * np.pi, 4.5 * np.pi, 50001)
+    t = np.linspace(1.5 * np.pi, 4.5 * np.pi, 20001)
     spiral = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 10
     across = np.linalg.norm(x[:, None, [0, 2]] - spiral, axis=2).min(1)
     along = x[:, 1] - np.clip(x[:, 1], 0, 2.1)
     distance = np.linalg.norm(x - toys.swiss_roll().foot(x), axis=1)
-    np.testing.assert_allclose(distance, np.hypot(across, along), atol=1e-4)
+    np.testing.assert_allclose(distance, np.hypot(across, along), atol=4e-4)  # half a step of the scan
 
 
 def test_points_beside_are_at_the_height_asked_for(toy):

@@ -101,7 +101,7 @@ class Manifold:
             raise InputError(f"estimator {estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
         if estimator == "denoiser" and space != "rgb":
             raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(space)!r}")
-        if k < 1 or ridge < 0:
+        if k < 1 or not ridge >= 0:
             raise InputError(f"k must be at least 1 and ridge at least 0, not {k} and {ridge}")
         self.space, self.estimator, self.k, self.ridge = space, estimator, k, ridge
         self.index, self.dataset, self.seed, self.device = index, dataset, seed, device
@@ -175,9 +175,17 @@ class Manifold:
     def _neighbours(self, points: np.ndarray, exclude: np.ndarray | None, progress: bool) -> np.ndarray:
         """Indices `(n, k)` of the reference points that the estimator uses."""
         if self.estimator == "random":
-            return np.random.default_rng(self.seed).integers(len(self.reference_), size=(len(points), 1))
+            return self._random(self.neighbours_.check(points, 1, exclude))
         k = self.k if self.estimator == "tangent" else 1
         return self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
+
+    def _random(self, exclude: np.ndarray) -> np.ndarray:
+        """Indices `(n, 1)` drawn uniformly from the reference, anew where they are among the excluded `(n, m)`."""
+        rng = np.random.default_rng(self.seed)
+        chosen = rng.integers(len(self.reference_), size=(len(exclude), 1))
+        while (bad := (chosen == exclude).any(axis=1)).any():
+            chosen[bad] = rng.integers(len(self.reference_), size=(bad.sum(), 1))
+        return chosen
 
     def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         """Estimated points of the manifold, float32 `(n, d)`."""
@@ -224,8 +232,10 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
     -------
     float32 `(n, d)`: :math:`\bar z + V^\top (V V^\top + \lambda I)^{-1} V (x - \bar z)`.
     """
-    centre = z.mean(axis=1)
-    v = z - centre[:, None]  # (n, k, d)
+    v = z - z[:, :1]  # (n, k, d); exactly zero for copies of one point
+    mean = v.mean(axis=1)
+    centre = z[:, 0] + mean
+    v -= mean[:, None]
     gram = (v @ v.swapaxes(1, 2)).astype(np.float64)  # (n, k, k)
     spread = np.trace(gram, axis1=1, axis2=2) / z.shape[1]
     penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (

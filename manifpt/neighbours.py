@@ -78,7 +78,7 @@ class Neighbours:
         InputError
             For queries of another type or width, NaN or infinity, an impossible `k` or `exclude`.
         """
-        exclude = self._check(queries, k, exclude)
+        exclude = self.check(queries, k, exclude)
         distance, index = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1)
         if len(queries) == 0:
             return distance, index
@@ -167,7 +167,7 @@ class Neighbours:
             rows = np.fromfile(name, self.points.dtype, min(self.chunk, n - start) * d, offset=offset)
             yield start, rows.reshape(-1, d)  # (points, d)
 
-    def _check(self, queries, k, exclude):
+    def check(self, queries: np.ndarray, k: int, exclude: np.ndarray | None) -> np.ndarray:
         """Raise `InputError` for what `search` cannot answer; return `exclude` as int64 (q, m)."""
         n, d = self.points.shape
         _check_rows("queries", queries)

@@ -1,0 +1,297 @@
+import numpy as np
+import oracles
+import pytest
+import torch
+
+from manifpt import denoiser
+from manifpt.embeddings import embed
+from manifpt.errors import InputError
+from manifpt.manifold import Manifold, tangent_foot
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def vectors(rng, n, k, d):
+    return rng.normal(size=(n, d)).astype(np.float32), rng.normal(size=(n, k, d)).astype(np.float32)
+
+
+def orthogonal_foot(x, z):
+    """Least squares in float64: the point of the affine span of `z` that is nearest to `x`."""
+    x, z = x.astype(np.float64), z.astype(np.float64)
+    weights = np.linalg.lstsq((z[1:] - z[0]).T, x - z[0], rcond=None)[0]
+    return z[0] + weights @ (z[1:] - z[0])
+
+
+def ridge_foot(x, z, ridge):
+    """The closed form in float64, solved in the d dimensions of the space instead of the k of the neighbours."""
+    x, z = x.astype(np.float64), z.astype(np.float64)
+    v = z - z.mean(axis=0)
+    penalty = ridge * (v**2).sum() / len(z)
+    return z.mean(axis=0) + np.linalg.solve(v.T @ v + penalty * np.eye(len(x)), v.T @ v @ (x - z.mean(axis=0)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nearest_against_the_oracle(noise, channels):
+    reference, images = noise(300, channels, size=8), noise(40, channels, size=8, seed=1)
+    found = Manifold("rgb").fit(reference).project(images)
+    squares, index = oracles.nearest(reference.reshape(300, -1), images.reshape(40, -1))
+    assert (found.index == index[:, 0]).all()
+    np.testing.assert_allclose(found.distance, np.sqrt(squares[:, 0]) / 255, rtol=1e-5)
+    np.testing.assert_allclose(found.target, reference[index[:, 0]] / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["nearest", "tangent", "random"])
+@pytest.mark.parametrize("space", ["rgb", "freq"])
+def test_artifact_is_what_is_left_of_the_image(noise, space, estimator):
+    images = noise(300, 3, size=8, seed=1)
+    found = Manifold(space, estimator=estimator, k=5).fit(noise(50, 3, size=8)).project(images)
+    assert found.target.shape == found.artifact.shape == images.shape
+    assert found.index.shape == found.distance.shape == (300,)
+    assert found.index.dtype == np.int64
+    assert {found.target.dtype, found.artifact.dtype, found.distance.dtype} == {np.dtype(np.float32)}
+    embedded = embed(images, space).reshape(images.shape)
+    np.testing.assert_allclose(found.artifact, embedded - found.target, atol=1e-5)
+    np.testing.assert_allclose(found.distance, np.linalg.norm(found.artifact.reshape(300, -1), axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["nearest", "tangent"])
+def test_freq_searches_in_spectra(noise, estimator):
+    reference, images = noise(60, size=8), noise(20, size=8, seed=1)
+    found = Manifold("freq", estimator=estimator, k=4).fit(reference).project(images)
+    points, queries = embed(reference, "freq"), embed(images, "freq")
+    _, index = oracles.nearest(points, queries, 4)
+    assert (found.index == index[:, 0]).all()
+    if estimator == "nearest":
+        truth = points[index[:, 0]]
+    else:
+        truth = np.stack([ridge_foot(x, points[row], 0.1) for x, row in zip(queries, index, strict=True)])
+    np.testing.assert_allclose(found.target.reshape(20, -1), truth, atol=1e-4)
+
+
+@pytest.mark.parametrize("space", ["rgb", "freq"])
+def test_tangent_of_one_neighbour_is_nearest(noise, space):
+    reference, images = noise(50, size=8), noise(20, size=8, seed=1)
+    one = Manifold(space, estimator="tangent", k=1).fit(reference).project(images)
+    nearest = Manifold(space).fit(reference).project(images)
+    for attribute in ("index", "distance", "target", "artifact"):
+        assert (getattr(one, attribute) == getattr(nearest, attribute)).all()
+
+
+@pytest.mark.parametrize(("k", "d"), [(2, 3), (5, 40), (16, 100)])
+def test_foot_without_ridge_is_the_orthogonal_projection(k, d):
+    x, z = vectors(np.random.default_rng(0), 10, k, d)
+    truth = np.stack([orthogonal_foot(*pair) for pair in zip(x, z, strict=True)])
+    for ridge in (0, 1e-6):
+        found = tangent_foot(x, z, ridge)
+        assert (found.dtype, found.shape) == (np.float32, x.shape)
+        np.testing.assert_allclose(found, truth, atol=1e-3)
+
+
+@pytest.mark.parametrize("ridge", [0.1, 1.0])
+@pytest.mark.parametrize(("k", "d"), [(2, 3), (5, 40), (64, 30)])
+def test_foot_against_the_closed_form(k, d, ridge):
+    x, z = vectors(np.random.default_rng(0), 10, k, d)
+    truth = np.stack([ridge_foot(*pair, ridge) for pair in zip(x, z, strict=True)])
+    np.testing.assert_allclose(tangent_foot(x, z, ridge), truth, atol=1e-4)
+
+
+def test_foot_moves_and_scales_with_its_points():
+    x, z = vectors(np.random.default_rng(0), 10, 5, 40)
+    foot = tangent_foot(x, z, 0.1)
+    np.testing.assert_allclose(tangent_foot(3 * x + 1, 3 * z + 1, 0.1), 3 * foot + 1, atol=1e-4)
+    np.testing.assert_allclose(tangent_foot(x, z[:, ::-1], 0.1), foot, atol=1e-5)
+
+
+def test_point_of_the_affine_span_is_its_own_foot():
+    rng = np.random.default_rng(0)
+    _, z = vectors(rng, 10, 6, 40)
+    weights = rng.normal(size=(10, 6)).astype(np.float32)
+    weights += (1 - weights.sum(axis=1, keepdims=True)) / 6
+    x = np.einsum("nk,nkd->nd", weights, z)
+    np.testing.assert_allclose(tangent_foot(x, z, 0), x, atol=1e-4)
+    assert np.linalg.norm(x - tangent_foot(x, z, 0.5), axis=1).min() > 0.01
+
+
+def test_foot_on_copies_of_points():
+    x, z = vectors(np.random.default_rng(0), 10, 1, 40)
+    np.testing.assert_allclose(tangent_foot(x, np.repeat(z, 7, axis=1), 0), z[:, 0], atol=1e-5)
+    _, pair = vectors(np.random.default_rng(1), 10, 2, 40)
+    twice = np.concatenate([pair, pair], axis=1)
+    np.testing.assert_allclose(tangent_foot(x, twice, 0), tangent_foot(x, pair, 0), atol=1e-3)
+
+
+def test_duplicates_in_the_reference(noise):
+    """An image among copies of itself has no artifact; one whose neighbours are all black has itself as artifact."""
+    images = noise(3, size=8)
+    reference = np.concatenate([np.zeros((60, 1, 8, 8), np.uint8), np.repeat(images, 8, axis=0)])
+    found = Manifold("rgb", estimator="tangent", k=7).fit(reference).project(np.concatenate([images, images // 8]))
+    np.testing.assert_allclose(found.artifact[:3], 0, atol=1e-6)
+    np.testing.assert_allclose(found.artifact[3:], (images // 8) / 255, atol=1e-6)
+
+
+def test_an_excluded_image_is_never_its_own_neighbour(noise):
+    reference = noise(50, size=8)
+    chosen = np.array([3, 40, 0])
+    for estimator in ("nearest", "tangent", "random"):
+        manifold = Manifold("rgb", estimator=estimator, k=5).fit(reference)
+        found = manifold.project(reference[chosen], exclude=chosen)
+        assert (found.index != chosen).all()
+        assert (found.distance > 1).all()
+    assert (Manifold("rgb").fit(reference).project(reference[chosen]).index == chosen).all()
+
+
+def test_exclude_of_several_and_none(noise):
+    reference = noise(50, size=8)
+    manifold = Manifold("rgb").fit(reference)
+    exclude = np.array([[0, -1], [1, 2], [-1, -1]])
+    points = reference.reshape(50, -1)
+    _, index = oracles.nearest(points, points[:3], exclude=exclude)
+    assert (manifold.project(reference[:3], exclude=exclude).index == index[:, 0]).all()
+
+
+def test_random_never_draws_what_is_excluded(noise):
+    reference = noise(3, size=8)
+    images = noise(500, size=8, seed=1)
+    manifold = Manifold("rgb", estimator="random").fit(reference)
+    assert set(manifold.project(images, exclude=np.full(500, 1)).index) == {0, 2}
+    assert set(manifold.project(images, exclude=np.tile([2, 0], (500, 1))).index) == {1}
+
+
+def test_random_control_is_seeded(noise):
+    reference, images = noise(50, size=8), noise(300, size=8, seed=1)
+
+    def index(seed):
+        return Manifold("rgb", estimator="random", seed=seed).fit(reference).project(images).index
+
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert (index(0) == index(0)).all()
+    assert (index(0) != index(1)).mean() > 0.9
+    assert set(index(0)) == set(range(50))
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+
+
+def test_function_as_space(noise):
+    reference, images = noise(50, 3, size=8), noise(20, 3, size=8, seed=1)
+
+    def colour(batch):
+        return batch.mean(axis=(2, 3))
+
+    found = Manifold(colour, estimator="tangent", k=3).fit(reference).project(images)
+    assert found.artifact.shape == found.target.shape == (20, 3)
+    _, index = oracles.nearest(embed(reference, colour), embed(images, colour), 3)
+    assert (found.index == index[:, 0]).all()
+    fingerprint = Manifold(colour).fit(reference).fingerprint(images, model="toy")
+    assert (fingerprint.model, fingerprint.space, fingerprint.estimator) == ("toy", "colour", "nearest")
+    assert fingerprint.artifacts.shape == (20, 3)
+
+
+def test_fingerprint_is_the_set_of_artifacts(noise):
+    reference, images = noise(50, size=8), noise(20, size=8, seed=1)
+    manifold = Manifold("rgb").fit(reference)
+    assert (manifold.fingerprint(images, model="toy").artifacts == manifold.project(images).artifact).all()
+    own = manifold.fingerprint(reference, model="real", exclude=np.arange(50))
+    assert np.linalg.norm(own.artifacts.reshape(50, -1), axis=1).min() > 1
+
+
+@pytest.mark.parametrize("estimator", ["nearest", "tangent"])
+def test_reference_on_disk_gives_the_same(noise, tmp_path, estimator):
+    reference, images = noise(500, 3, size=8), noise(20, 3, size=8, seed=1)
+    np.save(tmp_path / "reference.npy", reference)
+    mapped = np.load(tmp_path / "reference.npy", mmap_mode="r")
+    on_disk = Manifold("rgb", estimator=estimator, k=5).fit(mapped)
+    assert isinstance(on_disk.neighbours_.points, np.memmap)
+    found, truth = (m.project(images) for m in (on_disk, Manifold("rgb", estimator=estimator, k=5).fit(reference)))
+    for attribute in ("index", "distance", "target", "artifact"):
+        assert (getattr(found, attribute) == getattr(truth, attribute)).all()
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_approximate_index_finds_most_neighbours(noise, index):
+    reference, images = noise(400, size=8), noise(40, size=8, seed=1)
+    images = (reference[:40] // 2 + images // 2).astype(np.uint8)
+    found = Manifold("rgb", index=index).fit(reference).project(images).index
+    assert (found == Manifold("rgb").fit(reference).project(images).index).mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def toy_denoiser(one_thread):
+    """Sixty colour images, and a denoiser that took two steps on them; it lies in the session's home."""
+    reference = np.random.default_rng(5).integers(0, 256, (60, 3, 16, 16), np.uint8)
+    denoiser.train(reference, dataset="toy", steps=2, device="cpu")
+    return reference
+
+
+def test_denoiser_artifact_is_its_estimate_of_the_noise(toy_denoiser, noise):
+    images = noise(300, 3, size=16)
+    by_name = Manifold("rgb", estimator="denoiser", dataset="toy").fit(noise(5, 3, size=16)).project(images)
+    network = denoiser.load(dataset="toy")
+    with torch.inference_mode():
+        residual = network(torch.from_numpy(images.astype(np.float32) / 255)).numpy()
+    np.testing.assert_allclose(by_name.artifact, residual, atol=1e-5)
+    np.testing.assert_allclose(by_name.target, images / 255 - residual, atol=1e-5)
+    np.testing.assert_allclose(by_name.distance, np.linalg.norm(residual.reshape(300, -1), axis=1), rtol=1e-3)
+    assert (by_name.index == -1).all()
+    recognised = Manifold("rgb", estimator="denoiser").fit(toy_denoiser).project(images)
+    assert (recognised.artifact == by_name.artifact).all()
+
+
+def test_denoiser_of_an_unknown_set(toy_denoiser, noise):
+    with pytest.raises(InputError, match=r"denoiser: no network was trained on these.*toy.*denoiser\.train"):
+        Manifold(estimator="denoiser").fit(noise(5, 3, size=16))
+    with pytest.raises(InputError, match="denoiser: no network was trained on nowhere"):
+        Manifold(estimator="denoiser", dataset="nowhere").fit(toy_denoiser)
+
+
+@pytest.mark.parametrize("space", ["freq", "sl", "ssl", embed])
+def test_denoiser_works_on_pixels_alone(space):
+    with pytest.raises(InputError, match="estimator 'denoiser' works on pixels: space 'rgb' expected"):
+        Manifold(space, estimator="denoiser")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"estimator": "mean"}, "estimator 'mean' is unknown; choose one of nearest, tangent, denoiser, random"),
+        ({"estimator": "tangent", "k": 0}, "k must be at least 1"),
+        ({"estimator": "tangent", "ridge": -0.1}, "ridge at least 0"),
+        ({"ridge": float("nan")}, "ridge at least 0"),
+        ({"estimator": "tangent", "k": 6}, "k = 6 neighbours, but the reference set has 5 images"),
+        ({"index": "lsh"}, "index: 'lsh' is unknown"),
+        ({"space": "pixels"}, "space 'pixels' is unknown"),
+        ({"space": "ssl"}, "ssl: no network was trained on these reference images"),
+    ],
+)
+def test_impossible_options(noise, options, message):
+    with pytest.raises(InputError, match=message):
+        Manifold(**options).fit(noise(5, 3, size=8))
+
+
+def test_project_before_fit(noise):
+    with pytest.raises(InputError, match=r"call fit\(reference\) first"):
+        Manifold().project(noise(1))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 8, 9), (2, 3, 32, 32)])
+def test_images_unlike_the_reference(noise, shape):
+    with pytest.raises(InputError, match=r"shape \(n, 3, 8, 8\) as the reference set expected, not"):
+        Manifold().fit(noise(5, 3, size=8)).project(np.zeros(shape, np.uint8))
+
+
+def test_images_of_another_type(noise):
+    with pytest.raises(InputError, match="reference: a uint8 numpy array expected, not float64"):
+        Manifold().fit(np.zeros((5, 1, 8, 8)))
+    with pytest.raises(InputError, match="images: a uint8 numpy array expected, not float64"):
+        Manifold().fit(noise(5, size=8)).project(np.zeros((5, 1, 8, 8)))
+
+
+def test_exclude_that_leaves_too_few(noise):
+    reference = noise(5, size=8)
+    with pytest.raises(InputError):
+        Manifold(estimator="tangent", k=5).fit(reference).project(reference, exclude=np.arange(5))
+
+
+@pytest.mark.parametrize("estimator", ["nearest", "random"])
+@pytest.mark.parametrize("exclude", [np.arange(3), np.full(5, 99), np.zeros(5)])
+def test_impossible_exclude(noise, estimator, exclude):
+    with pytest.raises(InputError, match="exclude"):
+        Manifold(estimator=estimator).fit(noise(5, size=8)).project(noise(5, size=8, seed=1), exclude=exclude)

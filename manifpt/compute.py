@@ -36,7 +36,15 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def seeded(*numbers: int):
-    """Draw torch's random numbers from the given seed inside the block, and leave the global generators untouched."""
+    """Draw torch's random numbers from the given seed inside the block, and leave the global generators untouched.
+
+    Raises
+    ------
+    InputError
+        For a negative number.
+    """
+    if min(numbers) < 0:
+        raise InputError(f"seed must be at least 0, not {min(numbers)}")
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))

@@ -50,6 +50,11 @@ def test_seeded_repeats_and_tells_numbers_apart():
     assert not any(torch.equal(drawn(3, 5), drawn(*other)) for other in others)
 
 
+def test_negative_seed():
+    with pytest.raises(InputError, match="seed must be at least 0, not -1"):
+        drawn(-1)
+
+
 def test_seeded_leaves_the_global_generators_untouched():
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     drawn(1)

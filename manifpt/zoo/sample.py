@@ -27,7 +27,7 @@ def sample(checkpoint: Path | str, n: int, *, seed: int = 0, device: str = "auto
     Raises
     ------
     InputError
-        The file is not a checkpoint, or its model is not in the zoo.
+        The file is not a checkpoint of a model of the zoo; n is less than 1.
     """
     if n < 1:
         raise InputError(f"n must be at least 1, not {n}")
@@ -37,14 +37,17 @@ def sample(checkpoint: Path | str, n: int, *, seed: int = 0, device: str = "auto
     with seeded(seed):
         recipe = entry.make(settings["channels"], where)
     network = recipe.task.average.module
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: not the weights of {settings['model']!r}; train it anew") from error
     network.eval()
     batches = range(-(-n // BATCH))
     return np.concatenate([_batch(recipe, network, seed, k) for k in _watch(batches, settings["model"], progress)])[:n]
 
 
 def _watch(batches: range, name: str, progress: bool) -> Iterator[int]:
-    return tqdm(batches, desc=f"sample {name}", unit_scale=BATCH, unit="image", disable=not progress)
+    return tqdm(batches, desc=f"sample {name}", unit_scale=BATCH, unit="image", disable=None if progress else True)
 
 
 def _batch(recipe, network: torch.nn.Module, seed: int, number: int) -> np.ndarray:

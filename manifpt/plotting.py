@@ -18,14 +18,7 @@ def style() -> None:
     plt.rcParams.update({"figure.dpi": 85, "axes.spines.top": False, "axes.spines.right": False})
 
 
-def plane(
-    reference: np.ndarray,
-    x: np.ndarray,
-    targets: Mapping[str, np.ndarray],
-    *,
-    truth: np.ndarray,
-    ax: Axes | None = None,
-) -> Figure:
+def plane(reference: np.ndarray, x: np.ndarray, targets: Mapping[str, np.ndarray], *, truth: np.ndarray) -> Figure:
     """Artifacts in the plane, as in the paper's Figure 1: a line from each estimated point of M to its point x.
 
     Parameters
@@ -37,7 +30,7 @@ def plane(
     truth
         A line along M, `(t, 2)`.
     """
-    ax = ax or plt.subplots(figsize=(6.5, 3.2), layout="constrained")[1]
+    figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
     ax.plot(*truth.T, color="0.75", linewidth=4, zorder=0, label="manifold M")
     ax.scatter(*reference.T, s=28, color="0.2", label="known reals", zorder=2)
     ax.scatter(*x.T, s=80, marker="*", color="white", edgecolor="black", label="point x", zorder=4)
@@ -50,7 +43,7 @@ def plane(
             ax.plot(*np.stack([start, end], axis=1), color=color, linestyle=line, linewidth=1.8, zorder=1)
     ax.set(aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-    return ax.figure
+    return figure
 
 
 def manifolds(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
@@ -64,6 +57,9 @@ def manifolds(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) 
             ax.plot(*np.stack([start, end], axis=1), color="C1", linewidth=2)
         ax.set(title=name, aspect="equal")
         ax.set_axis_off()
+        if ax.name == "3d":
+            ax.view_init(elev=15, azim=-75)
+            ax.set_box_aspect(np.ptp(np.concatenate([points, x, foot]), axis=0), zoom=1.3)
     return figure
 
 
@@ -84,13 +80,13 @@ def errors(
     frame
         Tidy: a row for each value, with the columns named.
     slopes
-        On logarithmic axes, by panel and `hue`: a guide of this slope, beside the first point of that line.
+        By panel and `hue`: a guide of this slope on logarithmic axes, a little below the first point of that line.
     log
         Logarithmic axes.
     """
     grid = sns.relplot(
         data=frame, x=x, y=y, hue=hue, style=hue, col=col, kind="line", markers=True, dashes=True, errorbar="sd",
-        height=2.9, aspect=1.05 if col else 1.9, facet_kws={"sharey": col is None or slopes is None},
+        height=3.4, aspect=0.9 if col else 1.7,
     )  # fmt: skip
     if log:
         grid.set(xscale="log", yscale="log")

@@ -235,6 +235,15 @@ def test_denoiser_artifact_is_its_estimate_of_the_noise(toy_denoiser, noise):
     assert (recognised.artifact == by_name.artifact).all()
 
 
+def test_committed_denoiser_takes_most_of_the_noise_off_held_out_garments(reals):
+    clean = reals("fashion-mnist")["val"][:100]
+    noise = np.random.default_rng(0).normal(0, 0.06, clean.shape)
+    noisy = np.rint((clean / 255 + noise).clip(0, 1) * 255).astype(np.uint8)
+    found = Manifold("rgb", estimator="denoiser").fit(reals("fashion-mnist")["reference"]).project(noisy)
+    before, after = (((images - clean / 255) ** 2).mean() for images in (noisy / 255, found.target))
+    assert after < before / 2
+
+
 def test_denoiser_of_an_unknown_set(toy_denoiser, noise):
     with pytest.raises(InputError, match=r"denoiser: no network was trained on these.*toy.*denoiser\.train"):
         Manifold(estimator="denoiser").fit(noise(5, 3, size=16))

@@ -142,7 +142,7 @@ def zoo_train(
         Path | None, typer.Option(metavar="FOLDER", help="Of GM datasets; default: gm/ in the home of the project.")
     ] = None,
 ) -> None:
-    """Train a generator, going on where an earlier call was interrupted; enter it, with samples, into its GM dataset."""
+    """Train a generator, going on where an earlier call was interrupted; enter it, with samples, into its dataset."""
     import logging
 
     from manifpt.zoo.publish import publish

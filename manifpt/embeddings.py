@@ -11,7 +11,8 @@ space                         φ                                                
 ``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
 ============================  ===============================================================  ==========
 
-Networks end in the mean over space of their last layer. Deviation from the paper's code: it crops 224 pixels of 256; images this small are resized (bilinear) instead.
+Networks end in the mean over space of their last layer. Deviation from the paper's code: it crops 224 pixels of 256;
+images this small are resized (bilinear) instead.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-r"""Self-supervised features: a small ResNet, trained on the real images with the Barlow Twins loss (Zbontar et al., 2021).
+r"""Self-supervised features: a small ResNet, trained here with the Barlow Twins loss (Zbontar et al., 2021).
 
 Two augmented views of each image give standardised projections :math:`z^A, z^B`; with their cross-correlation
 :math:`C = \frac1n (z^A)^\top z^B` the loss is :math:`\sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2`, λ =
@@ -61,7 +61,7 @@ def train(
     device: str = "auto",
     folder: Path | None = None,
 ) -> Path:
-    """Train the features of a real set, uint8 `(n, c, 32, 32)`: at most 20 minutes on 2 cores. Returns its checkpoint."""
+    """Train the features of a real set, uint8 `(n, c, 32, 32)`: at most 20 minutes on 2 cores. Returns its path."""
     backbone = trained.build(Backbone, reference.shape[1], seed=seed, device=device)
     where = next(backbone.parameters()).device
     with seeded(seed, 1):

@@ -46,6 +46,7 @@ def learning_curve(
     methods: Sequence[str] = tuple(INPUTS),
     n_reference: int | None = None,
     n_test: int | None = None,
+    epochs: int | None = None,
     path: Path | None = None,
 ) -> pd.DataFrame:
     """Train and test an attributor for each method, size and seed; rows already at `path` are kept.
@@ -56,6 +57,8 @@ def learning_curve(
         Training images a class.
     n_reference, n_test
         Reference images, and test images a class; None for all.
+    epochs
+        Of each training; None for the attributor's own.
     path
         CSV file that takes each row at once and lets an interrupted run go on.
 
@@ -64,7 +67,7 @@ def learning_curve(
     Tidy frame, metric ``accuracy`` (0 to 1) on `n` test images; ``seconds`` is training and testing.
     """
     reference = gm.reference()[:n_reference]
-    results = Results(path, {"attributor": Attributor().settings, "n_reference": len(reference), "n_test": n_test})
+    results = Results(path, {"attributor": Attributor(epochs=epochs).settings, "n_reference": len(reference), "n_test": n_test})
     for method in tqdm(methods, desc="learning curve", unit="method"):
         todo = [(n, seed) for n in sizes for seed in seeds if not results.has(**_key(gm, method, n, seed))]
         if not todo:
@@ -76,7 +79,7 @@ def learning_curve(
         )
         for n, seed in todo:
             started = time.perf_counter()
-            network = Attributor(seed=seed).fit(
+            network = Attributor(epochs=epochs, seed=seed).fit(
                 *draw(train, n, seed=seed), val=draw(val, min(n, _least(val)), seed=seed)
             )
             accuracy = network.score(*draw(test, None))

@@ -50,7 +50,7 @@ def _dcgan_design(loss: str) -> Design:
 
 MODELS = {
     "dcgan": Entry("GAN", "Radford et al., ICLR 2016", _dcgan_design("non-saturating"), gan.dcgan, 3000),
-    "wgan-gp": Entry("GAN", "Gulrajani et al., NeurIPS 2017", _dcgan_design("Wasserstein + GP"), gan.wgan_gp, 7200),
+    "wgan-gp": Entry("GAN", "Gulrajani et al., NeurIPS 2017", _dcgan_design("Wasserstein + GP"), gan.wgan_gp, 5400),
     "beta-vae": Entry("VAE", "Higgins et al., ICLR 2017", _dcgan_design("ELBO"), vae.beta_vae, 3000),
     "ddpm": Entry(
         "Score",

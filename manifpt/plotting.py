@@ -146,10 +146,10 @@ def _draw_strip(ax: Axes, images: np.ndarray, starts: np.ndarray, *, signed: boo
         images, channels = images.mean(1, keepdims=True), 1
         limit = float(np.quantile(np.abs(images), 0.995))
     lefts = (_centres(n, width, starts) - width / 2).astype(int)
-    strip = np.ma.masked_all((height, lefts[-1] + width, channels))
+    strip = np.full((height, lefts[-1] + width, channels), np.nan)
     for left, image in zip(lefts, images / (255 if images.dtype == np.uint8 else 1), strict=True):
         strip[:, left : left + width] = np.moveaxis(image, 0, -1)  # (h, w, c)
-    strip = strip.filled(1.0) if channels == 3 else strip[..., 0]
+    strip = np.nan_to_num(strip, nan=1.0) if channels == 3 else strip[..., 0]
     ax.imshow(strip, cmap=SIGNED if signed else "gray", vmin=-limit if signed else 0, vmax=limit if signed else 1)
     return limit if signed else None
 

@@ -160,30 +160,21 @@ def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classe
     Parameters
     ----------
     images
-        Title to uint8 image `(c, h, w)`; the title ends with the true class.
+        True class to a uint8 image `(c, h, w)` of it.
     probabilities
         `(n, C)`, rows sum to 1.
     classes
         The C names.
     """
-    figure, axes = plt.subplots(
-        2,
-        len(images),
-        figsize=(2.6 * len(images), 3.6),
-        squeeze=False,
-        sharex="row",
-        sharey="row",
-        layout="constrained",
-    )
-    for (title, image), share, (above, below) in zip(images.items(), probabilities, axes.T, strict=True):
+    size = (2.6 * len(images), 3.6)
+    figure, axes = plt.subplots(2, len(images), figsize=size, squeeze=False, sharey="row", layout="constrained")
+    for (truth, image), share, (above, below) in zip(images.items(), probabilities, axes.T, strict=True):
         above.imshow(np.moveaxis(image, 0, -1), cmap="gray", vmin=0, vmax=255)  # (h, w, c)
-        above.set(title=title)
+        above.set(title=f"truth: {truth}")
         above.axis("off")
-        bars = below.barh(list(classes), share, color="0.7", edgecolor="black", linewidth=0.8)
+        colours = ["C0" if name == truth else "0.75" for name in classes]
+        bars = below.barh(list(classes), share, color=colours, edgecolor="black", linewidth=0.8)
         below.bar_label(bars, [f"{p:.2f}" for p in share], padding=3)
-        for name, bar in zip(classes, bars, strict=True):
-            if title.endswith(name):
-                bar.set_facecolor("C0")
         below.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], xlabel="probability")
     axes[1, 0].invert_yaxis()
     return figure

@@ -114,8 +114,9 @@ class Manifold:
         self.reference_ = reference
         if self.estimator == "denoiser":
             from manifpt import denoiser
+            from manifpt.compute import pick_device
 
-            self._denoiser = denoiser.load(dataset=self.dataset, reference=reference)
+            self._denoiser = denoiser.load(dataset=self.dataset, reference=reference).to(pick_device(self.device))
             return self
         self._space = self._resolve(reference)
         self.neighbours_ = Neighbours(self._points(reference, progress), index=self.index)
@@ -197,9 +198,11 @@ class Manifold:
     def _denoise(self, images: np.ndarray) -> Projection:
         import torch
 
+        where = next(self._denoiser.parameters()).device
+
         def residual(batch: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                return self._denoiser(torch.from_numpy(batch)).numpy()
+                return self._denoiser(torch.from_numpy(batch).to(where)).cpu().numpy()
 
         pixels = embed(images, "rgb")
         target = pixels - embed(images, residual)

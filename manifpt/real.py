@@ -15,6 +15,7 @@ import numpy as np
 from manifpt import cache, files, paths, photos
 from manifpt.errors import InputError
 
+FEWEST = 24  # images of a folder, so that none of its splits is empty
 SPLITS = ("reference", "train", "val", "test")
 SIZE = 32
 HELD_OUT_SHARE = {"train": (0.0, 0.5), "val": (0.5, 0.65), "test": (0.65, 1.0)}  # of the images that are not reference
@@ -65,7 +66,7 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
     if path is not None or options:
         raise InputError(f"load_real({name!r}): takes no path or options; they are for 'folder'")
     if name == "photos":
-        return cache.memory().cache(photos.cut_patches)(split)
+        return cache.memory().cache(_cut_patches)(split, files.sha256(photos.__file__))
     reference, held_out = _PARTS[name]()
     return reference if split == "reference" else _held_out(held_out, reference, split)
 
@@ -158,8 +159,8 @@ def _held_out(held_out: np.ndarray, reference: np.ndarray, split: str) -> np.nda
 
 def _split_of_pool(images: np.ndarray, split: str) -> np.ndarray:
     """Splits of a set that has none of its own: five sixths reference, the rest held out, by a fixed permutation."""
-    if len(images) < 12:
-        raise InputError(f"folder: {len(images)} distinct images; at least 12 are needed for four splits")
+    if len(images) < FEWEST:
+        raise InputError(f"folder: {len(images)} distinct images; at least {FEWEST} are needed for four splits")
     order = np.random.default_rng(0).permutation(len(images))
     cut = len(images) * 5 // 6
     reference, held_out = images[order[:cut]], images[order[cut:]]
@@ -216,13 +217,21 @@ def _fashion_full() -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.pad(part.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None] for part in parts)
 
 
-def _cifar10_source() -> tuple[str, Path]:
+def _cut_patches(split: str, code: str) -> np.ndarray:
+    """Photo patches, cached by the checksum of the `code` that cuts them, which names the photographs and theirs."""
+    return photos.cut_patches(split)
+
+
+def _cifar10_source() -> tuple[str, Path, str]:
+    """How CIFAR-10 is read, from where, and what tells whether its files have changed."""
     if folder := os.environ.get("MANIFPT_CIFAR10"):
-        return "folder", Path(folder)
-    return "torchvision", paths.downloads()
+        found = sorted(Path(folder).rglob("*.*"))
+        state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+        return "folder", Path(folder), files.settings_hash(state)
+    return "torchvision", paths.downloads(), ""  # torchvision checks its own files
 
 
-def _read_cifar10(source: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _read_cifar10(source: str, folder: Path, state: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Images and labels of both parts, from a class-per-folder tree or through torchvision."""
     if source == "folder":
         parts = []

@@ -67,7 +67,9 @@ def learning_curve(
     Tidy frame, metric ``accuracy`` (0 to 1) on `n` test images; ``seconds`` is training and testing.
     """
     reference = gm.reference()[:n_reference]
-    results = Results(path, {"attributor": Attributor(epochs=epochs).settings, "n_reference": len(reference), "n_test": n_test})
+    results = Results(
+        path, {"attributor": Attributor(epochs=epochs).settings, "n_reference": len(reference), "n_test": n_test}
+    )
     for method in tqdm(methods, desc="learning curve", unit="method"):
         todo = [(n, seed) for n in sizes for seed in seeds if not results.has(**_key(gm, method, n, seed))]
         if not todo:

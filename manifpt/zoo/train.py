@@ -1,10 +1,11 @@
 """Train one model of the zoo and write its checkpoint."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from manifpt import files, paths, training
+from manifpt import files, paths, trained, training
 from manifpt.compute import pick_device, seeded
 from manifpt.errors import InputError
 from manifpt.real import load_real
@@ -36,8 +37,10 @@ def train(
     entry, real = registry.entry(name), registry.real_set(dataset)
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, not {steps}")
+    reference = load_real(real)
     settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or entry.steps}
-    images = torch.from_numpy(load_real(real))
+    settings |= {"reference": trained.checksum(reference), "version": version("manifpt")}
+    images = torch.from_numpy(reference)
     where = pick_device(device)
     with seeded(seed):
         recipe = entry.make(images.shape[1], where)

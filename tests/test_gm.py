@@ -1,0 +1,135 @@
+"""GM datasets: what ships, splits, tasks, and files that are not what the manifest says."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from manifpt import files, paths
+from manifpt.errors import InputError
+from manifpt.gm import GMDataset, draw, load_gm
+from manifpt.real import check_disjoint, load_real
+
+MODELS = ("beta-vae", "dcgan", "ddpm", "wgan-gp")
+
+
+@pytest.fixture(scope="module")
+def gm() -> GMDataset:
+    return load_gm("gm-fashion")
+
+
+@pytest.fixture
+def copy(tmp_path, gm) -> GMDataset:
+    shutil.copytree(gm.folder, tmp_path / "gm-fashion")
+    return GMDataset(tmp_path / "gm-fashion")
+
+
+def test_four_models_ship_with_samples_checkpoints_and_quality(gm):
+    assert tuple(gm.models) == MODELS
+    for label, record in gm.models.items():
+        assert gm.images(label).shape == (2000, 1, 32, 32)
+        assert gm.checkpoint(label).stat().st_size <= 4e6
+        assert {"family", "citation", "design", "parameters", "steps", "seconds", "seed"} <= record.keys()
+        assert {"n", "fd", "precision", "recall", "density", "coverage"} == record["quality"].keys()
+        assert set(record["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
+
+
+def test_splits_of_a_model_share_no_image_and_make_up_all(gm):
+    parts = {split: gm.images("dcgan", split=split) for split in ("train", "val", "test")}
+    assert [len(part) for part in parts.values()] == [1000, 300, 700]
+    check_disjoint(**parts)
+    np.testing.assert_array_equal(np.concatenate(list(parts.values())), gm.images("dcgan"))
+
+
+def test_no_sample_is_a_copy_of_a_training_image(gm):
+    check_disjoint(reference=gm.reference(), **{label: gm.images(label) for label in gm.models})
+
+
+def test_a_task_has_as_many_of_each_class_and_reals_that_no_generator_saw(gm):
+    images, labels = gm.task(20, split="train", seed=1)
+    assert images.dtype == np.uint8
+    assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == dict.fromkeys(sorted(gm.classes), 20)
+    check_disjoint(reference=gm.reference(), task=images[labels == "real"])
+    again, _ = gm.task(20, split="train", seed=1)
+    other, _ = gm.task(20, split="train", seed=2)
+    np.testing.assert_array_equal(images, again)
+    assert not np.array_equal(images, other)
+
+
+def test_all_of_the_smallest_class_without_a_number(gm):
+    images, labels = gm.task(None, split="test", classes=("real", "dcgan"))
+    assert len(images) == 2 * 700
+    assert list(np.unique(labels)) == ["dcgan", "real"]
+
+
+def test_draw_takes_other_arrays_with_the_same_rows(gm):
+    pools = gm.pools("val", ("dcgan", "wgan-gp"))
+    images, labels = draw(pools, 5, seed=3)
+    doubled, same = draw({label: 2.0 * pool for label, pool in pools.items()}, 5, seed=3)
+    np.testing.assert_array_equal(doubled, 2.0 * images)
+    np.testing.assert_array_equal(labels, same)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda gm: gm.images("nope"), "nope"),
+        (lambda gm: gm.images("dcgan", split="tset"), "tset"),
+        (lambda gm: gm.checkpoint("real"), "real"),
+        (lambda gm: gm.task(1001, split="train"), "1001"),
+        (lambda gm: gm.task(0, split="train"), "0 images"),
+        (lambda _: load_gm("gm-nothing"), "gm-nothing"),
+    ],
+)
+def test_wrong_names_and_numbers_are_named(gm, call, named):
+    with pytest.raises(InputError, match=named):
+        call(gm)
+
+
+@pytest.mark.parametrize("kind", ["samples", "checkpoint"])
+def test_a_damaged_file_is_named_and_never_half_used(copy, kind):
+    path = copy.folder / copy.models["dcgan"][kind]["file"]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path.name}: damaged"):
+        copy.images("dcgan") if kind == "samples" else copy.checkpoint("dcgan")
+
+
+def test_a_missing_file_is_named(copy):
+    (copy.folder / "samples" / "ddpm.png").unlink()
+    with pytest.raises(InputError, match=r"ddpm\.png: missing"):
+        copy.images("ddpm")
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/etc/passwd"])
+def test_a_manifest_may_not_point_outside_its_folder(copy, name):
+    path = copy.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["models"]["dcgan"]["samples"]["file"] = name
+    files.write_text(path, json.dumps(manifest))
+    with pytest.raises(InputError, match="outside"):
+        GMDataset(copy.folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"models": {"a": 1}}'])
+def test_what_is_no_manifest_is_named(copy, text):
+    (copy.folder / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json: not the manifest"):
+        GMDataset(copy.folder)
+
+
+def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch):
+    from manifpt.zoo import publish
+    from manifpt.zoo.train import train
+
+    monkeypatch.setattr(publish, "QUALITY_N", 20)
+    checkpoint = train("dcgan", dataset="gm-fashion", steps=1, seed=5)
+    record = publish.publish(checkpoint, n=30)
+    gm = GMDataset(checkpoint.parent.parent)
+    assert gm.models == {"dcgan-s5": record}
+    assert gm.images("dcgan-s5").shape == (30, 1, 32, 32)
+    assert record["quality"]["n"] == 20
+    assert load_real(gm.real).shape == gm.reference().shape
+    assert gm.folder == paths.home() / "gm" / "gm-fashion"

@@ -84,11 +84,12 @@ def _summarise(records, tasks) -> None:
 
 @app.command(epilog="Example: manifpt tables")
 def tables() -> None:
-    """Make the tables of the README anew from the notebooks and their last runs."""
-    from manifpt.tables import notebook_table, rewrite
+    """Make the README's tables and figure anew from the notebooks, their last runs and the committed data."""
+    from manifpt.tables import notebook_table, overview, rewrite
 
     written = rewrite(paths.CHECKOUT / "README.md", {"notebooks": notebook_table})
-    typer.echo(f"README.md: {', '.join(written)}")
+    overview(paths.notebooks() / "overview.png")
+    typer.echo(f"README.md: {', '.join(written)}, notebooks/overview.png")
 
 
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")

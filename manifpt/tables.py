@@ -45,6 +45,26 @@ def _opening(notebook: Path) -> tuple[str, str]:
     return title.lstrip("# "), question.strip("*_> ")
 
 
+def overview(path: Path) -> None:
+    """Draw the README's figure, a PNG: images of every class of ``gm-fashion``, their nearest real image, artifacts."""
+    import numpy as np
+
+    from manifpt import plotting
+    from manifpt.gm import load_gm
+    from manifpt.manifold import Manifold
+
+    gm = load_gm("gm-fashion")
+    images = np.concatenate([gm.images(label, split="test")[:3] for label in (*gm.models, "real")])
+    nearest, tangent = (Manifold(estimator=name).fit(gm.reference()).project(images) for name in ("nearest", "tangent"))
+    rows = {"image": images, "nearest real image": nearest.target}
+    artifacts = {"artifact": nearest.artifact, "artifact, tangent": tangent.artifact}
+    plotting.style()
+    groups = np.repeat([*gm.models, "held-out real"], 3)
+    figure = plotting.strips(rows | artifacts, groups=groups, signed=list(artifacts))
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
 def rewrite(path: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
     """Make the marked tables of a Markdown file anew, atomically; return their names.
 

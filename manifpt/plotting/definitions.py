@@ -1,0 +1,91 @@
+"""Figures of the definitions: points, manifolds where the truth is known, rates of error."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+
+def plane(reference: np.ndarray, x: np.ndarray, targets: Mapping[str, np.ndarray], *, truth: np.ndarray) -> Figure:
+    """Artifacts in the plane, as in the paper's Figure 1: a line from each estimated point of M to its point x.
+
+    Parameters
+    ----------
+    reference, x
+        Known points of M `(m, 2)` and the points that are projected `(n, 2)`.
+    targets
+        By the name of an estimator, the point for each of `x`, `(n, 2)`.
+    truth
+        A line along M, `(t, 2)`.
+    """
+    figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+    ax.plot(*truth.T, color="0.75", linewidth=4, zorder=0, label="manifold M")
+    ax.scatter(*reference.T, s=28, color="0.2", label="known reals", zorder=2)
+    ax.scatter(*x.T, s=80, marker="*", color="white", edgecolor="black", label="point x", zorder=4)
+    for number, (name, target) in enumerate(targets.items()):
+        color, line, marker = f"C{number}", ["-", "--", ":"][number], "sD^"[number]
+        ax.scatter(
+            *target.T, s=50, marker=marker, facecolor="none", edgecolor=color, linewidth=1.8, label=name, zorder=3
+        )
+        for start, end in zip(target, x, strict=True):
+            ax.plot(*np.stack([start, end], axis=1), color=color, linestyle=line, linewidth=1.8, zorder=1)
+    ax.set(aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    return figure
+
+
+def manifolds(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
+    """Points of manifolds in two or three dimensions with artifacts: name -> (points of M, generated, foot points)."""
+    figure = plt.figure(figsize=(3.4 * len(samples), 3.4), layout="constrained")
+    for number, (name, (points, x, foot)) in enumerate(samples.items(), start=1):
+        ax = figure.add_subplot(1, len(samples), number, projection="3d" if points.shape[1] == 3 else None)
+        ax.scatter(*points.T, s=6, color="0.65")
+        ax.scatter(*x.T, s=30, marker="*", color="C0")
+        for start, end in zip(foot, x, strict=True):
+            ax.plot(*np.stack([start, end], axis=1), color="C1", linewidth=2)
+        ax.set(title=name, aspect="equal")
+        ax.set_axis_off()
+        if ax.name == "3d":
+            ax.view_init(elev=15, azim=-75)
+            ax.set_box_aspect(np.ptp(np.concatenate([points, x, foot]), axis=0), zoom=1.3)
+    return figure
+
+
+def errors(
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str = "error",
+    hue: str = "estimator",
+    col: str | None = None,
+    slopes: Mapping[str, Mapping[str, float]] | None = None,
+    log: bool = True,
+) -> Figure:
+    """Lines of `y` over `x`, one for each `hue`, mean and standard deviation over the seeds; a panel for each `col`.
+
+    Parameters
+    ----------
+    frame
+        Tidy: a row for each value, with the columns named.
+    slopes
+        By panel and `hue`: a guide of this slope on logarithmic axes, a little below the first point of that line.
+    log
+        Logarithmic axes.
+    """
+    grid = sns.relplot(
+        data=frame, x=x, y=y, hue=hue, style=hue, col=col, kind="line", markers=True, dashes=True, errorbar="sd",
+        height=3.4, aspect=0.9 if col else 1.7,
+    )  # fmt: skip
+    if log:
+        grid.set(xscale="log", yscale="log")
+    grid.set_titles("{col_name}" if col else "")
+    means = frame.groupby([col, hue, x])[y].mean() if slopes else {}
+    for panel, guides in (slopes or {}).items():
+        for name in means[panel].index.unique(hue).intersection(list(guides)):
+            sizes = means[panel, name].index
+            guide = 0.6 * means[panel, name].iloc[0] * (sizes / sizes[0]) ** guides[name]
+            grid.axes_dict[panel].plot(sizes, guide, color="0.5", linewidth=0.8)
+    return grid.figure

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifpt import cli, paths
+from manifpt import cli, files, paths
 from manifpt.errors import InputError
 
 
@@ -79,10 +79,12 @@ def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "data", "list") == 0
     assert "fashion-mnist" in capsys.readouterr().out
     assert main(monkeypatch, "zoo", "train", "nonsense") == 2
-    assert main(monkeypatch, "zoo", "sample", str(tmp_path / "none.safetensors"), str(tmp_path / "a.png")) == 2
-    assert main(monkeypatch, "zoo", "sample", "x.safetensors", "a.jpg") == 2
+    assert main(monkeypatch, "zoo", "sample", "nonsense", "--grid", str(tmp_path / "a.png")) == 2
+    assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", "a.jpg") == 2
     assert "use a name that ends in .png" in capsys.readouterr().err
     assert main(monkeypatch, "data", "fetch", "nonsense") == 2
+    assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", str(tmp_path / "a.png"), "-n", "3") == 0
+    assert files.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
 
 
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):

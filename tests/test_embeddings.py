@@ -132,8 +132,7 @@ def test_ssl_tells_garments_apart_better_than_random_weights(garments):
         with torch.inference_mode():
             return network(torch.from_numpy(images) * 2 - 1).numpy()
 
-    assert learned > 0.75
-    assert learned > probe(embed(known, untrained), embed(asked, untrained), *labels) + 0.03
+    assert learned > probe(embed(known, untrained), embed(asked, untrained), *labels) + 0.1
 
 
 def test_ssl_is_float32_of_256_dimensions_for_its_own_channels(noise):

@@ -48,6 +48,7 @@ def learning_curve(
     n_test: int | None = None,
     epochs: int | None = None,
     path: Path | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Train and test an attributor for each method, size and seed; rows already at `path` are kept.
 
@@ -61,6 +62,8 @@ def learning_curve(
         Of each training; None for the attributor's own.
     path
         CSV file that takes each row at once and lets an interrupted run go on.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def learning_curve(
     results = Results(
         path, {"attributor": Attributor(epochs=epochs).settings, "n_reference": len(reference), "n_test": n_test}
     )
-    for method in tqdm(methods, desc="learning curve", unit="method"):
+    for method in tqdm(methods, desc="learning curve", unit="method", disable=not progress):
         todo = [(n, seed) for n in sizes for seed in seeds if not results.has(**_key(gm, method, n, seed))]
         if not todo:
             continue

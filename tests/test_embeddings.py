@@ -243,3 +243,11 @@ def test_ssl_training_depends_on_its_seed_alone(small_ssl, tmp_path, monkeypatch
     again = ssl.train(images, dataset="toy", steps=1, device="cpu")
     first, second = (load_file(path) for path in (small_ssl, again))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("dataset", "channels"), [("fashion-mnist", 1), ("photos", 3), ("cifar10", 3)])
+def test_networks_of_every_real_set_ship(dataset, channels, noise):
+    from manifpt import denoiser
+
+    assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 256)
+    assert denoiser.load(dataset=dataset)[0].in_channels == channels

@@ -63,10 +63,7 @@ def sample(generator: nn.Module, n: int) -> Tensor:
 
 def dcgan(channels: int, device: torch.device) -> Recipe:
     """Non-saturating GAN loss, one discriminator step a generator step; Adam 2e-4, betas (0.5, 0.999)."""
-    generator = Generator(channels).to(device, memory_format=torch.channels_last)
-    discriminator = Discriminator(channels, batch_norm=True).to(device, memory_format=torch.channels_last)
-    g_optimiser = torch.optim.Adam(generator.parameters(), 2e-4, (0.5, 0.999))
-    d_optimiser = torch.optim.Adam(discriminator.parameters(), 2e-4, (0.5, 0.999))
+    generator, discriminator, g_optimiser, d_optimiser = _players(channels, device, True, (0.5, 0.999))
 
     def update(real: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
@@ -83,10 +80,7 @@ def dcgan(channels: int, device: torch.device) -> Recipe:
 
 def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, critic_steps: int = 2) -> Recipe:
     """Wasserstein loss, two-sided gradient penalty; a generator step every second critic step; Adam 2e-4, (0, 0.9)."""
-    generator = Generator(channels).to(device, memory_format=torch.channels_last)
-    critic = Discriminator(channels, batch_norm=False).to(device, memory_format=torch.channels_last)
-    g_optimiser = torch.optim.Adam(generator.parameters(), 2e-4, (0.0, 0.9))
-    d_optimiser = torch.optim.Adam(critic.parameters(), 2e-4, (0.0, 0.9))
+    generator, critic, g_optimiser, d_optimiser = _players(channels, device, False, (0.0, 0.9))
 
     def update(real: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
@@ -104,6 +98,13 @@ def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, criti
         return {"W": wasserstein.item(), "D": d_loss.item()}
 
     return _recipe(generator, critic, g_optimiser, d_optimiser, update)
+
+
+def _players(channels: int, device: torch.device, batch_norm: bool, betas: tuple[float, float]) -> tuple:
+    """Generator, discriminator, and an Adam optimiser of each."""
+    players = Generator(channels), Discriminator(channels, batch_norm=batch_norm)
+    players = [network.to(device, memory_format=torch.channels_last) for network in players]
+    return *players, *(torch.optim.Adam(network.parameters(), 2e-4, betas) for network in players)
 
 
 @contextlib.contextmanager

@@ -125,34 +125,36 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name from `manifpt da
 
 @zoo.command("list", epilog="Example: manifpt zoo list")
 def zoo_list() -> None:
-    """Name the generators, with family and origin, and the real sets that they can be trained on."""
-    from manifpt.zoo.registry import DATASETS, MODELS
+    """Name the generators, with family, design choices and origin, and the real sets that they can be trained on."""
+    from manifpt.zoo.registry import DATASETS, table
 
-    for name, entry in MODELS.items():
-        typer.echo(f"{name:12}  {entry.family:6}  {entry.citation}")
+    typer.echo(table().to_string(index=False))
     typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in DATASETS.items()))
 
 
 @zoo.command("train", epilog="Example: manifpt zoo train dcgan --dataset gm-fashion --seed 1")
 def zoo_train(
-    name: Annotated[str, typer.Argument(help="A name from `manifpt zoo list`.")],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset, whose reals to train on.")] = "gm-fashion",
+    name: Annotated[str, typer.Argument(help="A name from `manifpt zoo list`.")] = "",
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="GM dataset, whose reals to train on; with --all: default is each.")
+    ] = "",
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights, data order and noise.")] = 0,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Of training; default: the model's own.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Of GM datasets; default: gm/ in the home of the project.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every model and seed; what is there is kept.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Models at a time, which share the processor.")] = 1,
 ) -> None:
     """Train a generator, going on where an earlier call was interrupted; enter it, with samples, into its dataset."""
-    import logging
+    from manifpt.zoo.batch import train_all
+    from manifpt.zoo.registry import DATASETS, plan
 
-    from manifpt.zoo.publish import publish
-    from manifpt.zoo.train import train
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    checkpoint = train(name, dataset=dataset, seed=seed, steps=steps, out=out)
-    quality = publish(checkpoint)["quality"]
-    typer.echo(f"{checkpoint}: " + ", ".join(f"{key} {value:g}" for key, value in quality.items()))
+    if everything == bool(name):
+        raise InputError("either the name of a model or --all expected; `manifpt zoo list` shows the names")
+    todo = plan([dataset] if dataset else DATASETS) if everything else [(dataset or "gm-fashion", name, seed)]
+    for label, quality in train_all(todo, steps=steps, out=out, jobs=jobs):
+        typer.echo(f"{label}: " + ", ".join(f"{key} {value}" for key, value in quality.items()))
 
 
 @zoo.command("sample", epilog="Example: manifpt zoo sample dcgan --dataset gm-fashion -n 64 --grid garments.png")

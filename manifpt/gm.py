@@ -1,8 +1,9 @@
 """GM datasets: a real set and samples of models trained on it, in three splits.
 
 A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
-lossless mosaic). Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest ``test``; the
-class ``real`` is the real set's held-out images of the same split.
+lossless mosaic). Where fewer samples ship than belong to the dataset, the rest is drawn from the checkpoint when it is
+first asked for, and cached. Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest
+``test``; the class ``real`` is the real set's held-out images of the same split.
 """
 
 import json
@@ -31,12 +32,27 @@ class GMDataset:
         Name of its real set, for `manifpt.load_real`.
     models
         Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
+    yardsticks
+        The same quality scores of other real images and of a PCA-Gaussian.
+    selection
+        Which models these are: ``all`` of the manifest, or their names, see `only`.
     """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         manifest = read_manifest(self.folder)
         self.name, self.real, self.models = manifest["name"], manifest["real"], manifest["models"]
+        self.yardsticks = manifest.get("yardsticks", {})
+        self.selection = "all"
+
+    def only(self, *labels: str) -> "GMDataset":
+        """The same dataset with some of its models, in the manifest's order; `InputError` for an unknown one."""
+        for label in labels:
+            self._record(label)
+        some = GMDataset(self.folder)
+        some.models = {label: record for label, record in self.models.items() if label in labels}
+        some.selection = "+".join(some.models)
+        return some
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,21 +73,46 @@ class GMDataset:
         """
         if label == REAL:
             return load_real(self.real, split=split or "test")
-        if label not in self.models:
-            raise InputError(f"{self.name}: no class {label!r}; choose one of {', '.join(self.classes)}")
+        record = self._record(label)
         if split is not None and split not in HELD_OUT_SHARE:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
-        record = self.models[label]["samples"]
-        files.check_sha256(self.folder / record["file"], record["sha256"])
-        images = files.load_mosaic(self.folder / record["file"], record["n"])
+        images = self._samples(label, record)
         start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
         return images[round(start * len(images)) : round(stop * len(images))]
 
-    def checkpoint(self, label: str) -> Path:
-        """Path of a model's checkpoint, its checksum checked."""
+    def preview(self, label: str, n: int) -> np.ndarray:
+        """At most n images of a class, uint8 `(m, c, h, w)`: the first that ship; none is drawn from a checkpoint."""
+        if label == REAL:
+            return load_real(self.real, split="test")[:n]
+        record = self._record(label)["samples"]
+        files.check_sha256(self.folder / record["file"], record["sha256"])
+        return files.load_mosaic(self.folder / record["file"], min(n, record["shipped"]))
+
+    def _record(self, label: str) -> dict:
+        """A model's entry; `InputError` for an unknown model."""
         if label not in self.models:
             raise InputError(f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}")
-        record = self.models[label]["checkpoint"]
+        return self.models[label]
+
+    def _samples(self, label: str, record: dict) -> np.ndarray:
+        """All samples of a model: those that ship, and those that its checkpoint gives after them."""
+        made_by, record = record["checkpoint"], record["samples"]
+        shipped = self.preview(label, record["n"])
+        if len(shipped) == record["n"]:
+            return shipped
+        checkpoint = self.checkpoint(label)
+        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"]])
+        cached = paths.cache() / "samples" / f"{self.name}-{label}-{key}.png"
+        if not cached.exists():
+            from manifpt.zoo.sample import sample
+
+            images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
+            files.save_mosaic(cached, images)
+        return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+
+    def checkpoint(self, label: str) -> Path:
+        """Path of a model's checkpoint, its checksum checked."""
+        record = self._record(label)["checkpoint"]
         files.check_sha256(self.folder / record["file"], record["sha256"])
         return self.folder / record["file"]
 

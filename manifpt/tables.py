@@ -53,7 +53,7 @@ def overview(path: Path) -> None:
     from manifpt.gm import load_gm
     from manifpt.manifold import Manifold
 
-    gm = load_gm("gm-fashion")
+    gm = load_gm("gm-fashion").only("beta-vae", "dcgan", "ddpm", "wgan-gp")
     images = np.concatenate([gm.images(label, split="test")[:3] for label in (*gm.models, "real")])
     nearest, tangent = (Manifold(estimator=name).fit(gm.reference()).project(images) for name in ("nearest", "tangent"))
     rows = {"image": images, "nearest real image": nearest.target}

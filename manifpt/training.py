@@ -37,6 +37,8 @@ class Task:
         Name of the module whose exponential moving average is kept and returned.
     decay
         Of that average.
+    anneal
+        Lower the learning rates linearly to zero in the second half of training.
     """
 
     modules: dict[str, nn.Module]
@@ -44,11 +46,25 @@ class Task:
     update: Callable[[Tensor, int], dict[str, float]]
     averaged: str
     decay: float = 0.999
+    anneal: bool = False
     average: AveragedModel = field(init=False)
 
     def __post_init__(self):
         network = self.modules[self.averaged]
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
+        self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers.values()]
+        self.average = AveragedModel(network, multi_avg_fn=self._move_average, use_buffers=True)
+
+    def set_rates(self, factor: float) -> None:
+        """Let the optimisers' learning rates be their first ones times a factor."""
+        for optimiser, rates in zip(self.optimisers.values(), self._rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+
+    @torch.no_grad()
+    def _move_average(self, averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        """Lower the decay at first, so that the initial weights do not linger in a short training."""
+        decay = min(self.decay, (1 + int(updates)) / (10 + int(updates)))
+        get_ema_multi_avg_fn(decay)(averages, weights, updates)
 
     def state(self) -> dict[str, Tensor]:
         """All tensors of the task, flat and named."""
@@ -109,6 +125,7 @@ def train(task: Task, batch: Callable[[int], Tensor], *, steps: int, seed: int, 
         return spent + time.monotonic() - started
 
     for step in range(first, steps):
+        task.set_rates(min(1.0, 2 * (1 - step / steps)) if task.anneal else 1.0)
         with seeded(seed, step):
             images = batch(step)
             losses = task.update(images, step)

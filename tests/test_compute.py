@@ -46,7 +46,7 @@ def drawn(*numbers):
 
 def test_seeded_repeats_and_tells_numbers_apart():
     assert torch.equal(drawn(3, 5), drawn(3, 5))
-    others = [(3, 6), (4, 5), (5, 3), (3,), (3, 5, 1)]
+    others = [(3, 6), (4, 5), (5, 3), (3,), (3, 5, 1), (3, 5, 0)]
     assert not any(torch.equal(drawn(3, 5), drawn(*other)) for other in others)
 
 

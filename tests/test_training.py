@@ -1,29 +1,19 @@
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from resumable import Killed, batches, run, toy_task
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from manifpt import files, trained, training
 from manifpt.errors import InputError
 from manifpt.training import Task, random_batches
-from manifpt.zoo import diffusion, registry
-from manifpt.zoo import sample as sampling
-from manifpt.zoo import train as zoo_training
-from manifpt.zoo.recipe import Recipe
-from manifpt.zoo.sample import sample
-from manifpt.zoo.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 7
@@ -31,16 +21,8 @@ STEPS = 7
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
-    """A home of its own for every test; the zoo trains on 200 random images, and samples few at a time in few steps."""
+    """A home of its own for every test."""
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
-    monkeypatch.setattr(zoo_training, "load_real", random_reals)
-    monkeypatch.setattr(sampling, "BATCH", 4)
-    monkeypatch.setattr(diffusion, "SAMPLING_STEPS", 2)
-    return tmp_path
-
-
-def random_reals(name):
-    return np.random.default_rng(0).integers(0, 256, (200, registry.CHANNELS[name], 32, 32), np.uint8)
 
 
 def same(first, second):
@@ -93,7 +75,7 @@ def test_finished_run_takes_no_further_step_and_keeps_its_seconds(tmp_path):
 
 
 def test_result_is_the_moving_average(tmp_path, monkeypatch):
-    """With decay 1/2: the first step's weights, then half the average and half the new weights."""
+    """The first step's weights; then the decay after n steps is (1 + n) / (10 + n), while that is less than 1/2."""
     seen = []
 
     def note(self, module):
@@ -105,8 +87,23 @@ def test_result_is_the_moving_average(tmp_path, monkeypatch):
     task = run(tmp_path, steps=3)
     average = task.average.module.state_dict()
     for key in ("0.weight", "1.running_mean"):
-        expected = (seen[0][key] + seen[1][key]) / 4 + seen[2][key] / 2
+        expected = 3 / 12 * (2 / 11 * seen[0][key] + 9 / 11 * seen[1][key]) + 9 / 12 * seen[2][key]
         torch.testing.assert_close(average[key], expected)
+
+
+def test_rates_fall_to_zero_in_the_second_half(tmp_path):
+    task, rates = toy_task(), []
+    (optimiser,) = task.optimisers.values()
+    first = optimiser.param_groups[0]["lr"]
+    task.anneal, update = True, task.update
+
+    def note(images, step):
+        rates.append(optimiser.param_groups[0]["lr"] / first)
+        return update(images, step)
+
+    task.update = note
+    training.train(task, batches(), steps=8, seed=0, settings={}, folder=tmp_path)
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
 
 
 @pytest.mark.parametrize("other", [{"steps": STEPS + 1}, {"settings": {"steps": STEPS, "rate": 2}}])
@@ -170,139 +167,6 @@ def test_killed_process_goes_on_bit_for_bit(tmp_path):
     assert taken == list(range(first, first + 9))
     assert list(parts.iterdir()) == [state]
     assert same(task.state(), run(tmp_path / "whole", steps=first + 9, settings=settings).state())
-
-
-@pytest.mark.parametrize("name", registry.MODELS)
-def test_every_model_trains_and_samples(name):
-    """Two steps; then what a checkpoint promises, and images that depend on the seed and not on how many are drawn."""
-    path = train(name, dataset="gm-photo", steps=2, seed=3, device="cpu")
-    tensors, settings = files.load_tensors(path)
-    assert {t.dtype for t in tensors.values()} <= {torch.float16, torch.int64}
-    assert path.name == f"{name}-s3.safetensors"
-    described = {"model": name, "dataset": "gm-photo", "seed": 3, "steps": 2, "channels": 3}
-    assert settings.items() >= described.items()
-    assert settings["parameters"] > 10_000
-    assert settings["seconds"] > 0
-
-    images = sample(path, 6, device="cpu", progress=False)
-    assert (images.dtype, images.shape) == (np.uint8, (6, 3, 32, 32))
-    assert images.std(axis=0).mean() > 0.1
-    assert (sample(path, 3, device="cpu", progress=False) == images[:3]).all()
-    assert (sample(path, 6, device="cpu", progress=False) == images).all()
-    assert (sample(path, 6, seed=1, device="cpu", progress=False) != images).mean() > 0.3
-    assert not (images[:2] == images[4:]).all()
-
-
-@pytest.mark.parametrize("name", registry.MODELS)
-def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
-    whole = load_file(train(name, dataset="gm-fashion", steps=2, device="cpu"))
-    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "parts"))
-    monkeypatch.setattr(training, "SAVE_EVERY", 0)
-    draw = random_batches
-
-    def dying(images, size):
-        batch = draw(images, size)
-        return lambda step: batch(step) if step == 0 else 1 / 0
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "random_batches", dying)
-        with pytest.raises(ZeroDivisionError):
-            train(name, dataset="gm-fashion", steps=2, device="cpu")
-    assert same(load_file(train(name, dataset="gm-fashion", steps=2, device="cpu")), whole)
-
-
-def test_half_precision_of_the_averaged_network_is_what_is_written(own_home):
-    path = train("dcgan", dataset="gm-fashion", steps=2, device="cpu")
-    (state,) = (own_home / "runs/zoo/gm-fashion-dcgan").iterdir()
-    average = {key: t for key, t in load_file(state).items() if key.startswith("average.module.")}
-    for key, tensor in load_file(path).items():
-        full = average[f"average.module.{key}"]
-        assert torch.equal(tensor, full.half() if full.is_floating_point() else full)
-    with safe_open(path, framework="pt") as file:
-        assert json.loads(file.metadata()["settings"])["model"] == "dcgan"
-
-
-class Colours(nn.Module):
-    """Images of one colour each, from a normal variable and a learned shift."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.shift = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, n):
-        return (torch.randn(n, len(self.shift)) + self.shift)[:, :, None, None].expand(-1, -1, 32, 32)
-
-
-def colours(channels, device):
-    network = Colours(channels).to(device)
-    optimiser = torch.optim.SGD(network.parameters(), 0.1)
-
-    def update(images, step):
-        loss = (images.mean(dim=(0, 2, 3)) - network.shift).square().sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.item()}
-
-    return Recipe(Task({"colours": network}, {"sgd": optimiser}, update, "colours"), lambda model, n: model(n))
-
-
-def test_a_new_model_takes_one_function_and_one_entry(monkeypatch):
-    entry = replace(registry.MODELS["dcgan"], family="Toy", make=colours, steps=3)
-    monkeypatch.setitem(registry.MODELS, "colours", entry)
-    path = train("colours", dataset="gm-photo", device="cpu")
-    assert files.load_tensors(path)[1]["steps"] == 3
-    images = sample(path, 100, device="cpu", progress=False)
-    assert images.shape == (100, 3, 32, 32)
-    assert (images == images[:, :, :1, :1]).all()
-    assert {0, 255} <= set(images.ravel())  # what lies outside [-1, 1] is clipped
-
-
-def test_registry_describes_every_model():
-    for name, entry in registry.MODELS.items():
-        described = entry.describe()
-        assert set(described["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
-        assert described["family"] in {"GAN", "VAE", "Flow", "Score"}
-        assert registry.entry(name) is entry
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"name": "stylegan9", "dataset": "gm-photo"}, "model 'stylegan9' is not in the zoo; choose one of dcgan"),
-        ({"name": "dcgan", "dataset": "photos"}, "GM dataset 'photos' is unknown; choose one of gm-fashion"),
-        ({"name": "dcgan", "dataset": "gm-photo", "steps": 0}, "steps must be at least 1, not 0"),
-        ({"name": "dcgan", "dataset": "gm-photo", "steps": -5}, "steps must be at least 1, not -5"),
-        ({"name": "dcgan", "dataset": "gm-photo", "seed": -1}, "seed must be at least 0, not -1"),
-        ({"name": "dcgan", "dataset": "gm-photo", "device": "cuda:77"}, "device 'cuda:77': not available"),
-    ],
-)
-def test_impossible_training(own_home, arguments, message):
-    with pytest.raises(InputError, match=message):
-        train(**arguments)
-    assert list(own_home.rglob("*.safetensors")) == []
-
-
-def test_impossible_sampling(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.safetensors: no such file"):
-        sample(tmp_path / "nowhere.safetensors", 1)
-    path = tmp_path / "other.safetensors"
-    for settings, named in (({"model": "stylegan9", "channels": 1}, "'stylegan9'"), ({"kind": "denoiser"}, "None")):
-        files.save_tensors(path, {"weight": torch.zeros(1)}, settings)
-        with pytest.raises(InputError, match=f"model {named} is not in the zoo"):
-            sample(path, 1)
-    files.save_tensors(path, {"weight": torch.zeros(1)}, {"model": "dcgan", "channels": 1})
-    with pytest.raises(InputError, match=r"other\.safetensors: not the weights of 'dcgan'"):
-        sample(path, 1)
-    with pytest.raises(InputError, match="n must be at least 1, not 0"):
-        sample(path, 0)
-
-
-def test_sampling_leaves_the_global_generator_untouched():
-    path = train("dcgan", dataset="gm-fashion", steps=1, device="cpu")
-    before = torch.get_rng_state()
-    sample(path, 2, device="cpu", progress=False)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_networks_of_two_real_sets_are_kept_apart(noise):

@@ -7,6 +7,7 @@ the same for all.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from manifpt.attribution import Attributor
 from manifpt.errors import InputError
 from manifpt.gm import GMDataset, draw
 from manifpt.manifold import Manifold
+from manifpt.real import check_disjoint
+from manifpt.recipes import RECIPES
 from manifpt.results import Results
 
 INPUTS = {  # method: estimator in rgb, None for the image itself
@@ -70,18 +73,21 @@ def learning_curve(
     Tidy frame, metric ``accuracy`` (0 to 1) on `n` test images; ``seconds`` is training and testing.
     """
     reference = gm.reference()[:n_reference]
-    results = Results(
-        path, {"attributor": Attributor(epochs=epochs).settings, "n_reference": len(reference), "n_test": n_test}
-    )
+    settings = {"attributor": Attributor(epochs=epochs).settings, "recipe": asdict(RECIPES["short"])}
+    settings |= {"n_reference": len(reference), "n_test": n_test}
+    settings |= {"samples": {label: record["samples"]["sha256"][:12] for label, record in gm.models.items()}}
+    results = Results(path, settings)
+    images = {
+        split: {label: pool[:most] for label, pool in gm.pools(split).items()}
+        for split, most in (("train", max(sizes)), ("val", max(sizes)), ("test", n_test))
+    }
+    check_disjoint(reference=reference, **{split: np.concatenate([*pools.values()]) for split, pools in images.items()})
     for method in tqdm(methods, desc="learning curve", unit="method", disable=not progress):
         todo = [(n, seed) for n in sizes for seed in seeds if not results.has(**_key(gm, method, n, seed))]
         if not todo:
             continue
         see = network_input(gm, method, reference)
-        train, val, test = (
-            {label: see(pool[:most]) for label, pool in gm.pools(split).items()}
-            for split, most in (("train", max(sizes)), ("val", max(sizes)), ("test", n_test))
-        )
+        train, val, test = ({label: see(pool) for label, pool in images[split].items()} for split in images)
         for n, seed in todo:
             started = time.perf_counter()
             network = Attributor(epochs=epochs, seed=seed).fit(
@@ -98,7 +104,7 @@ def learning_curve(
 
 
 def _key(gm: GMDataset, method: str, n: int, seed: int) -> dict:
-    return {"dataset": gm.name, "task": "all", "method": method, "n_per_class": n, "seed": seed}
+    return {"dataset": gm.name, "task": gm.selection, "method": method, "n_per_class": n, "seed": seed}
 
 
 def _least(pools: dict[str, np.ndarray]) -> int:

@@ -6,15 +6,19 @@ import seaborn as sns
 from manifpt.plotting.attribution import confusion, learning_curves, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
     "confusion",
+    "contact_sheet",
     "errors",
     "four_spaces",
     "learning_curves",
     "lengths",
     "manifolds",
     "plane",
+    "quality",
+    "spectra",
     "strips",
     "style",
     "training",

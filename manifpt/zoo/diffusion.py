@@ -1,61 +1,204 @@
-r"""Score models; U-Net and scheduler from diffusers.
+r"""Score models; U-Nets, auto-encoder and scheduler from diffusers.
 
 `ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 -
-\bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels and is sampled by DDIM (Song 2021) with a subset of them.
+\bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels and is sampled by DDIM (Song 2021) in 25 of them.
+
+`ldm` (Rombach 2022) does the same in the latent space of an auto-encoder, trained before it.
+
+`rve` (Kim 2022) adds noise of standard deviation
+
+.. math:: \sigma(t) = \sigma_\max (\sigma_\min / \sigma_\max)^{(1/t - 1) / (1/\epsilon - 1)}, \quad t \in [\epsilon, 1],
+
+draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps. Its network is
+like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the resolution, shortcuts times 1/√2.
 """
 
+import itertools
+import math
+from functools import cache
+
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from manifpt.compute import autocast
 from manifpt.training import Task
+from manifpt.zoo.perceptual import Perceptual
 from manifpt.zoo.recipe import Recipe
 
-SAMPLING_STEPS = 50
+SAMPLING_STEPS = 25
+SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest
+LATENT = 4  # channels of ldm, at 8x8
+AUTOENCODER_STEPS = 1200  # of ldm's training
+SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 
 
-def unet(channels: int, size: int = 32) -> UNet2DModel:
+def unet(channels: int, **options) -> UNet2DModel:
     """A small U-Net: three resolutions, group norm, swish, strided convolutions down, nearest upsampling."""
-    return UNet2DModel(
-        sample_size=size,
-        in_channels=channels,
-        out_channels=channels,
-        layers_per_block=1,
-        block_out_channels=(24, 48, 96),
-        down_block_types=("DownBlock2D",) * 3,
-        up_block_types=("UpBlock2D",) * 3,
-        norm_num_groups=8,
-        add_attention=False,
-    )
+    settings = {
+        "sample_size": 32,
+        "in_channels": channels,
+        "out_channels": channels,
+        "layers_per_block": 1,
+        "block_out_channels": (24, 48, 96),
+        "down_block_types": ("DownBlock2D",) * 3,
+        "up_block_types": ("UpBlock2D",) * 3,
+        "norm_num_groups": 8,
+        "add_attention": False,
+    }
+    return UNet2DModel(**settings | options)
+
+
+def _predict(network: nn.Module, noisy: Tensor, times: Tensor) -> Tensor:
+    """The U-Net's output in float32."""
+    with autocast(noisy.device):
+        return network(noisy.contiguous(memory_format=torch.channels_last), times).sample.float()
+
+
+@cache
+def _levels() -> DDPMScheduler:
+    return DDPMScheduler(**SCHEDULE)
+
+
+def _noise_error(network: nn.Module, clean: Tensor) -> Tensor:
+    """Mean squared error of the predicted noise, at random times."""
+    noise = torch.randn_like(clean)
+    times = torch.randint(0, 1000, (len(clean),), device=clean.device)
+    return (_predict(network, _levels().add_noise(clean, noise, times), times) - noise).square().mean()
+
+
+def _ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
+    """Run the reverse process from noise, deterministically; what it heads for is clipped to ±bound."""
+    scheduler, x = DDIMScheduler(**SCHEDULE, clip_sample_range=bound), noise
+    scheduler.set_timesteps(SAMPLING_STEPS)
+    for time in scheduler.timesteps:
+        x = scheduler.step(_predict(network, x, time), time, x).prev_sample
+    return x
+
+
+def _descend(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
 
 
 def ddpm(channels: int, device: torch.device) -> Recipe:
-    """Noise prediction with a squared-cosine schedule; AdamW 1e-3, sampled in 50 DDIM steps with eta 1."""
+    """AdamW 1e-3; 32 images a step."""
     network = unet(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
-    scheduler = DDIMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
 
     def update(images: Tensor, step: int) -> dict[str, float]:
-        noise = torch.randn_like(images)
-        times = torch.randint(0, 1000, (len(images),), device=device)
-        with autocast(device):
-            predicted = network(scheduler.add_noise(images, noise, times), times).sample
-        loss = (predicted.float() - noise).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        loss = _noise_error(network, images)
+        _descend(network, optimiser, loss)
         return {"loss": loss.item()}
 
     def sample(network: nn.Module, n: int) -> Tensor:
-        scheduler.set_timesteps(SAMPLING_STEPS)
-        images = torch.randn(n, channels, 32, 32, device=device)
-        for time in scheduler.timesteps:
-            with autocast(device):
-                predicted = network(images, time).sample
-            images = scheduler.step(predicted.float(), time, images, eta=1.0).prev_sample
-        return images
+        return _ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
 
-    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995)
+    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
     return Recipe(task, sample, batch_size=32)
+
+
+def rve(channels: int, device: torch.device) -> Recipe:
+    """AdamW 1e-3; 32 images a step. The network's input is scaled to unit variance, its output is the noise."""
+    network = unet(
+        channels,
+        time_embedding_type="fourier",
+        down_block_types=("ResnetDownsampleBlock2D",) * 3,
+        up_block_types=("ResnetUpsampleBlock2D",) * 3,
+        mid_block_scale_factor=math.sqrt(2),
+    ).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    low, high = map(math.log, SIGMAS)
+
+    def noise_of(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
+        scaled = noisy / (sigma.square() + 1).sqrt()[:, None, None, None]
+        return sigma[:, None, None, None] * _predict(network, scaled, sigma)  # this U-Net divides by sigma itself
+
+    def update(images: Tensor, step: int) -> dict[str, float]:
+        sigma = (low + (high - low) * torch.rand(len(images), device=device)).exp()  # uniform 1/t: uniform log σ
+        noise = torch.randn_like(images)
+        predicted = noise_of(network, images + sigma[:, None, None, None] * noise, sigma)
+        loss = (predicted - noise).square().mean()
+        _descend(network, optimiser, loss)
+        return {"loss": loss.item()}
+
+    def sample(network: nn.Module, n: int) -> Tensor:
+        sigmas = [*torch.linspace(high, low, SAMPLING_STEPS, device=device).exp(), torch.tensor(0.0)]
+        x, before = sigmas[0] * torch.randn(n, channels, 32, 32, device=device), None
+        for now, then in itertools.pairwise(sigmas):
+            clean = x - now * noise_of(network, x, now.expand(n))
+            ahead = clean if before is None else 1.5 * clean - 0.5 * before  # second order, as steps in log σ are equal
+            x, before = (then / now) * x + (1 - then / now) * (ahead if then else clean), clean
+        return x
+
+    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
+    return Recipe(task, sample, batch_size=32)
+
+
+class LatentDiffusion(nn.Module):
+    """Auto-encoder of images `(n, c, 32, 32)` to latents `(n, 4, 8, 8)`, and a U-Net on these."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.autoencoder = AutoencoderKL(
+            in_channels=channels,
+            out_channels=channels,
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(16, 32, 48),
+            latent_channels=LATENT,
+            norm_num_groups=8,
+            mid_block_add_attention=False,
+        )
+        self.unet = unet(LATENT, sample_size=8, block_out_channels=(48, 72), down_block_types=("DownBlock2D",) * 2,
+                         up_block_types=("UpBlock2D",) * 2, layers_per_block=2)  # fmt: skip
+
+        self.scale = nn.Buffer(torch.ones(()))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Mean latents of images, times `scale`."""
+        with autocast(images.device):
+            return self.scale * self.autoencoder.encode(images).latent_dist.mean.float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images of scaled latents."""
+        with autocast(latents.device):
+            return self.autoencoder.decode(latents / self.scale).sample.float()
+
+
+def ldm(channels: int, device: torch.device) -> Recipe:
+    """AdamW 1e-3; first the auto-encoder (L1, perceptual distance, a little KL), then diffusion of its latents.
+
+    32 images a step, 64 in the second part.
+    """
+    model = LatentDiffusion(channels).to(device, memory_format=torch.channels_last)
+    perceptual = Perceptual().to(device)
+    optimisers = {
+        "autoencoder": torch.optim.AdamW(model.autoencoder.parameters(), 1e-3),
+        "unet": torch.optim.AdamW(model.unet.parameters(), 1e-3),
+    }
+
+    def update(images: Tensor, step: int) -> dict[str, float]:
+        if step < AUTOENCODER_STEPS:
+            images = images[: len(images) // 2]
+            with autocast(device):
+                posterior = model.autoencoder.encode(images).latent_dist
+                decoded = model.autoencoder.decode(posterior.sample()).sample.float()
+                distance = perceptual(decoded, images).mean()
+            error, kl = (decoded - images).abs().mean(), posterior.kl().mean() / posterior.mean[0].numel()
+            _descend(model.autoencoder, optimisers["autoencoder"], error + distance + 1e-2 * kl)
+            return {"L1": error.item(), "perceptual": distance.item(), "KL": kl.item()}
+        with torch.no_grad():
+            if step == AUTOENCODER_STEPS:
+                model.scale.copy_(1 / model.encode(images).std())  # unit variance, as the noise schedule expects
+            latents = model.encode(images)
+        loss = _noise_error(model.unet, latents)
+        _descend(model.unet, optimisers["unet"], loss)
+        return {"loss": loss.item()}
+
+    def sample(model: LatentDiffusion, n: int) -> Tensor:
+        return model.decode(_ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
+
+    return Recipe(Task({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64)

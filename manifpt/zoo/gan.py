@@ -1,15 +1,23 @@
-r"""GANs that share one generator network, so that only the loss differs.
+r"""GANs. Six of them share one generator network, so that only the loss differs; `gan` is the one before convolutions.
 
-==========  =========================================================================  =======================
-name        discriminator loss                                                         source
-==========  =========================================================================  =======================
-`dcgan`     :math:`-\log D(x) - \log(1 - D(G(z)))`                                     Radford 2016
-`wgan-gp`   :math:`D(G(z)) - D(x) + 10 (\|\nabla D(\hat x)\|_2 - 1)^2`                  Gulrajani 2017
-==========  =========================================================================  =======================
+=====================  ============================================================================  =================
+name                   discriminator loss                                                            source
+=====================  ============================================================================  =================
+`gan`, `dcgan`         :math:`-\log D(x) - \log(1 - D(G(z)))`                                        Goodfellow 2014,
+                                                                                                     Radford 2016
+`lsgan`                :math:`(D(x) - 1)^2 + D(G(z))^2`                                              Mao 2017
+`wgan-gp`              :math:`D(G(z)) - D(x) + 10 (\|\nabla D(\hat x)\| - 1)^2`                       Gulrajani 2017
+`wgan-lp`              the same with :math:`\max(0, \|\nabla D(\hat x)\| - 1)^2`                      Petzka 2018
+`dragan-gp`, `-lp`     as `dcgan`, plus either penalty around real images                            Kodali 2017
+=====================  ============================================================================  =================
+
+:math:`\hat x` lies between a real and a generated image for WGAN, between a real image and a noisy one for DRAGAN.
 """
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +29,7 @@ from manifpt.zoo.recipe import Recipe
 
 LATENT = 100
 WIDTH = 48
+PENALTY = 10.0
 
 
 class Generator(nn.Sequential):
@@ -37,16 +46,19 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Strided 4x4 convolutions, leaky ReLU: images to logits `(n,)`. Batch norm only where the loss allows."""
+    """Strided 4x4 convolutions, leaky ReLU: images to logits `(n,)`.
 
-    def __init__(self, channels: int, *, batch_norm: bool, width: int = WIDTH):
+    Batch norm; layer norm where the loss has a penalty on each image's own gradient.
+    """
+
+    def __init__(self, channels: int, *, penalised: bool, width: int = WIDTH):
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for inner, outer in ((width, 2 * width), (2 * width, 4 * width)):
-            layers += [nn.Conv2d(inner, outer, 4, 2, 1, bias=not batch_norm)]
-            layers += [nn.BatchNorm2d(outer)] if batch_norm else []
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            norm = nn.GroupNorm(1, outer) if penalised else nn.BatchNorm2d(outer)
+            layers += [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), norm, nn.LeakyReLU(0.2, inplace=True)]
         super().__init__(*layers, nn.Conv2d(4 * width, 1, 4), nn.Flatten(0))
-        self.apply(_dcgan_init)
+        if not penalised:
+            self.apply(_dcgan_init)
 
 
 def _dcgan_init(module: nn.Module) -> None:
@@ -56,55 +68,110 @@ def _dcgan_init(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
+def multilayer(channels: int, width: int = 480) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator without convolutions, three hidden layers each."""
+    pixels = channels * 32 * 32
+    widths = [LATENT, width // 2, width, width]
+    hidden = [
+        layer
+        for inner, outer in itertools.pairwise(widths)
+        for layer in (nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU(inplace=True))
+    ]
+    generator = nn.Sequential(*hidden, nn.Linear(width, pixels), nn.Tanh(), nn.Unflatten(1, (channels, 32, 32)))
+    widths = [pixels, width, width // 2]
+    hidden = [
+        layer
+        for inner, outer in itertools.pairwise(widths)
+        for layer in (nn.Linear(inner, outer), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(0.3))
+    ]
+    return generator, nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width // 2, 1), nn.Flatten(0))
+
+
+def logistic(real: Tensor, fake: Tensor) -> Tensor:
+    """Cross-entropy of the discriminator's logits."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def least_squares(real: Tensor, fake: Tensor) -> Tensor:
+    """Squared distance to 1 for real images, to 0 for generated ones."""
+    return (real - 1).square().mean() + fake.square().mean()
+
+
+def wasserstein(real: Tensor, fake: Tensor) -> Tensor:
+    """Negative estimate of the Wasserstein distance."""
+    return fake.mean() - real.mean()
+
+
+FOOLED: dict[Callable, Callable[[Tensor], Tensor]] = {  # discriminator's loss: the generator's
+    logistic: lambda fake: F.softplus(-fake).mean(),
+    least_squares: lambda fake: (fake - 1).square().mean(),
+    wasserstein: lambda fake: -fake.mean(),
+}
+
+
+def two_sided(slope: Tensor) -> Tensor:
+    """GP: the gradient's norm should be 1."""
+    return (slope - 1).square()
+
+
+def one_sided(slope: Tensor) -> Tensor:
+    """LP: the gradient's norm should be at most 1."""
+    return (slope - 1).relu().square()
+
+
+def between(real: Tensor, fake: Tensor) -> Tensor:
+    """A random point between each real image and a generated one."""
+    return torch.lerp(fake, real, torch.rand(len(real), 1, 1, 1, device=real.device))
+
+
+def around(real: Tensor, fake: Tensor) -> Tensor:
+    """A random point between each real image and itself with noise of half the batch's standard deviation."""
+    noise = 0.5 * real.std() * torch.rand_like(real)
+    return real + noise * torch.rand(len(real), 1, 1, 1, device=real.device)
+
+
 def sample(generator: nn.Module, n: int) -> Tensor:
     """n images from standard normal latents."""
     return generator(torch.randn(n, LATENT, device=next(generator.parameters()).device))
 
 
-def dcgan(channels: int, device: torch.device) -> Recipe:
-    """Non-saturating GAN loss, one discriminator step a generator step; Adam 2e-4, betas (0.5, 0.999)."""
-    generator, discriminator, g_optimiser, d_optimiser = _players(channels, device, True, (0.5, 0.999))
+def _adversarial(
+    players: tuple[nn.Module, nn.Module],
+    device: torch.device,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    penalty: Callable[[Tensor], Tensor] | None = None,
+    where: Callable[[Tensor, Tensor], Tensor] = between,
+    rate: float = 2e-4,
+) -> Recipe:
+    """Train generator and discriminator against each other, a step of either in turn; 32 images a step."""
+    generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
+    g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), rate, (0.5, 0.99)) for player in players)
 
     def update(real: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
             fake = generator(torch.randn(len(real), LATENT, device=device))
-            d_loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
-        _descend(d_optimiser, d_loss)
+            d_loss = loss(discriminator(real).float(), discriminator(fake.detach()).float())
+        if penalty is not None:
+            d_loss = d_loss + PENALTY * penalty(_slope(discriminator, where(real, fake.detach().float()))).mean()
+        descend(d_optimiser, d_loss)
         with autocast(device), frozen(discriminator):
-            g_loss = F.softplus(-discriminator(fake)).mean()
-        _descend(g_optimiser, g_loss)
+            g_loss = FOOLED[loss](discriminator(fake).float())
+        descend(g_optimiser, g_loss)
         return {"D": d_loss.item(), "G": g_loss.item()}
 
-    return _recipe(generator, discriminator, g_optimiser, d_optimiser, update)
+    modules = {"generator": generator, "discriminator": discriminator}
+    task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
+    return Recipe(task, sample, batch_size=32)
 
 
-def wgan_gp(channels: int, device: torch.device, *, penalty: float = 10.0, critic_steps: int = 2) -> Recipe:
-    """Wasserstein loss, two-sided gradient penalty; a generator step every second critic step; Adam 2e-4, (0, 0.9)."""
-    generator, critic, g_optimiser, d_optimiser = _players(channels, device, False, (0.0, 0.9))
-
-    def update(real: Tensor, step: int) -> dict[str, float]:
-        with autocast(device):
-            fake = generator(torch.randn(len(real), LATENT, device=device))
-            wasserstein = critic(real).float().mean() - critic(fake.detach()).float().mean()
-            mix = torch.rand(len(real), 1, 1, 1, device=device)
-            between = (mix * real + (1 - mix) * fake.detach()).requires_grad_()
-            (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        d_loss = -wasserstein + penalty * (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
-        _descend(d_optimiser, d_loss)
-        if step % critic_steps == 0:
-            with autocast(device), frozen(critic):
-                g_loss = -critic(fake).float().mean()
-            _descend(g_optimiser, g_loss)
-        return {"W": wasserstein.item(), "D": d_loss.item()}
-
-    return _recipe(generator, critic, g_optimiser, d_optimiser, update)
-
-
-def _players(channels: int, device: torch.device, batch_norm: bool, betas: tuple[float, float]) -> tuple:
-    """Generator, discriminator, and an Adam optimiser of each."""
-    players = Generator(channels), Discriminator(channels, batch_norm=batch_norm)
-    players = [network.to(device, memory_format=torch.channels_last) for network in players]
-    return *players, *(torch.optim.Adam(network.parameters(), 2e-4, betas) for network in players)
+def _slope(discriminator: nn.Module, images: Tensor) -> Tensor:
+    """Norm of the discriminator's gradient at each image `(n,)`, itself differentiable."""
+    images = images.requires_grad_()
+    with autocast(images.device):
+        logits = discriminator(images)
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.float().flatten(1).norm(dim=1)
 
 
 @contextlib.contextmanager
@@ -115,12 +182,26 @@ def frozen(network: nn.Module) -> Iterator[None]:
     network.requires_grad_(True)
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the optimiser down the loss."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
 
 
-def _recipe(generator, discriminator, g_optimiser, d_optimiser, update) -> Recipe:
-    modules = {"generator": generator, "discriminator": discriminator}
-    return Recipe(Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator"), sample)
+def _convolutional(channels: int, device: torch.device, loss: Callable, **options) -> Recipe:
+    players = Generator(channels), Discriminator(channels, penalised="penalty" in options)
+    return _adversarial(players, device, loss, **options)
+
+
+def gan(channels: int, device: torch.device) -> Recipe:
+    """The first GAN: multilayer perceptrons."""
+    return _adversarial(multilayer(channels), device, logistic)
+
+
+dcgan = partial(_convolutional, loss=logistic)
+lsgan = partial(_convolutional, loss=least_squares)
+wgan_gp = partial(_convolutional, loss=wasserstein, penalty=two_sided, rate=5e-4)
+wgan_lp = partial(_convolutional, loss=wasserstein, penalty=one_sided, rate=5e-4)
+dragan_gp = partial(_convolutional, loss=logistic, penalty=two_sided, where=around)
+dragan_lp = partial(_convolutional, loss=logistic, penalty=one_sided, where=around)

@@ -3,49 +3,62 @@
 import json
 from pathlib import Path
 
-import numpy as np
+from filelock import FileLock
 
-from manifpt import files, metrics
-from manifpt.embeddings import embed
-from manifpt.gm import GMDataset
-from manifpt.real import load_real
+from manifpt import files, paths
+from manifpt.gm import read_manifest
 from manifpt.zoo import registry
+from manifpt.zoo.quality import quality, yardsticks
 from manifpt.zoo.sample import sample
 
 SAMPLES = 2000
-QUALITY_N = 1000
+SHIPPED = {"gm-fashion": 2000}  # of the samples; of colour images fewer, the rest is made where it is needed
+SHIPPED_OTHERWISE = 300
 
 
 def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     """Draw samples of a checkpoint that lies in a GM dataset's folder, measure them, and record both in its manifest.
 
+    What the manifest says of the same checkpoint and number of samples is kept.
+
     Returns
     -------
-    The model's entry: family, citation, design, parameters, steps, seconds, seed, checkpoint, samples, quality.
+    The model's entry: model, family, citation, design, parameters, steps, seconds, threads, seed, checkpoint, samples,
+    quality, and a note where the registry has one.
     """
     folder, label = checkpoint.parent.parent, checkpoint.stem
-    _, settings = files.load_tensors(checkpoint)
-    real = registry.real_set(settings["dataset"])
-    images = sample(checkpoint, n, seed=seed)
-    mosaic = folder / "samples" / f"{label}.png"
-    files.save_mosaic(mosaic, images)
-    record = registry.entry(settings["model"]).describe()
-    record |= {key: settings[key] for key in ("parameters", "steps", "seconds", "seed")}
-    record["checkpoint"] = {"file": f"checkpoints/{checkpoint.name}", "sha256": files.sha256(checkpoint)}
-    record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "n": n, "seed": seed}
-    record["quality"] = quality(images, real)
     path = folder / "manifest.json"
-    models = (GMDataset(folder).models if path.exists() else {}) | {label: record}
-    manifest = {"name": settings["dataset"], "real": real, "models": dict(sorted(models.items()))}
-    files.write_text(path, json.dumps(manifest, indent=1) + "\n")
+    known = _manifest(path)["models"].get(label, {"checkpoint": None})
+    wanted = {"file": f"checkpoints/{checkpoint.name}", "sha256": files.sha256(checkpoint)}
+    if known["checkpoint"] == wanted and (known["samples"]["n"], known["samples"]["seed"]) == (n, seed):
+        record = known
+    else:
+        record = _measure(checkpoint, n, seed) | {"checkpoint": wanted}
+    _, settings = files.load_tensors(checkpoint)
+    dataset, real = settings["dataset"], registry.real_set(settings["dataset"])
+    if note := registry.NOTES.get((dataset, label)):
+        record["note"] = note
+    with FileLock(paths.cache() / f"{files.settings_hash(str(path.resolve()))}.lock"):  # others may publish as well
+        old = _manifest(path)
+        manifest = {"name": dataset, "real": real, "yardsticks": old.get("yardsticks") or yardsticks(real)}
+        manifest["models"] = dict(sorted((old["models"] | {label: record}).items()))
+        files.write_text(path, json.dumps(manifest, indent=1) + "\n")
     return record
 
 
-def quality(images: np.ndarray, real: str) -> dict:
-    """FD, precision, recall, density and coverage in ``sl`` against as many held-out reals, up to 1,000."""
-    held_out = np.concatenate([load_real(real, split=split) for split in ("train", "val", "test")])
-    n = min(QUALITY_N, len(images), len(held_out))
-    real_features, features = embed(held_out[:n], "sl"), embed(images[:n], "sl")
-    scores = {"n": n, "fd": metrics.frechet_distance(real_features, features)}
-    scores |= metrics.precision_recall_density_coverage(real_features, features)
-    return {key: round(value, 4) for key, value in scores.items()}
+def _measure(checkpoint: Path, n: int, seed: int) -> dict:
+    """Write samples of a checkpoint beside it; its entry for the manifest."""
+    _, settings = files.load_tensors(checkpoint)
+    images = sample(checkpoint, n, seed=seed)
+    shipped = min(n, SHIPPED.get(settings["dataset"], SHIPPED_OTHERWISE))
+    mosaic = checkpoint.parent.parent / "samples" / f"{checkpoint.stem}.png"
+    files.save_mosaic(mosaic, images[:shipped])
+    record = {"model": settings["model"]} | registry.entry(settings["model"]).describe()
+    record |= {key: settings[key] for key in ("parameters", "steps", "seconds", "threads", "seed")}
+    record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": shipped}
+    record["samples"] |= {"n": n, "seed": seed}
+    return record | {"quality": quality(images, registry.real_set(settings["dataset"]))}
+
+
+def _manifest(path: Path) -> dict:
+    return read_manifest(path.parent) if path.exists() else {"models": {}}

@@ -4,13 +4,14 @@ To add one: write a function ``make(channels, device) -> Recipe`` in its family'
 sampling, the manifest and the tables take it from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
+import pandas as pd
 import torch
 
 from manifpt.errors import InputError
-from manifpt.zoo import diffusion, gan, vae
+from manifpt.zoo import diffusion, flow, gan, nvae, stylegan, vae
 from manifpt.zoo.recipe import Recipe
 
 DATASETS = {"gm-fashion": "fashion-mnist", "gm-photo": "photos", "gm-cifar10": "cifar10"}  # GM dataset: its real set
@@ -31,7 +32,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model: its family, who proposed it, its design, how to build it, and for how many steps to train it."""
+    """One model: its family, who proposed it, its design, how to build it, and for how many steps at least to train."""
 
     family: str
     citation: str
@@ -44,22 +45,97 @@ class Entry:
         return {"family": self.family, "citation": self.citation, "design": asdict(self.design)}
 
 
-def _dcgan_design(loss: str) -> Design:
-    return Design("transposed conv", "ReLU", "batch", "strided conv", "none", loss)
+def _gan(citation: str, loss: str, make: Callable, steps: int) -> Entry:
+    """One of the six that share a generator network."""
+    return Entry("GAN", citation, Design("transposed conv", "ReLU", "batch", "strided conv", "none", loss), make, steps)
 
 
 MODELS = {
-    "dcgan": Entry("GAN", "Radford et al., ICLR 2016", _dcgan_design("non-saturating"), gan.dcgan, 3000),
-    "wgan-gp": Entry("GAN", "Gulrajani et al., NeurIPS 2017", _dcgan_design("Wasserstein + GP"), gan.wgan_gp, 5400),
-    "beta-vae": Entry("VAE", "Higgins et al., ICLR 2017", _dcgan_design("ELBO"), vae.beta_vae, 3000),
+    "gan": Entry(
+        "GAN",
+        "Goodfellow et al., NeurIPS 2014",
+        Design("none", "ReLU", "batch", "none", "none", "non-saturating"),
+        gan.gan,
+        12000,
+    ),
+    "dcgan": _gan("Radford et al., ICLR 2016", "non-saturating", gan.dcgan, 4000),
+    "lsgan": _gan("Mao et al., ICCV 2017", "least squares", gan.lsgan, 4000),
+    "wgan-gp": _gan("Gulrajani et al., NeurIPS 2017", "Wasserstein + GP", gan.wgan_gp, 2600),
+    "wgan-lp": _gan("Petzka et al., ICLR 2018", "Wasserstein + LP", gan.wgan_lp, 2600),
+    "dragan-gp": _gan("Kodali et al., 2017", "non-saturating + GP", gan.dragan_gp, 2600),
+    "dragan-lp": _gan("Petzka et al., ICLR 2018", "non-saturating + LP", gan.dragan_lp, 2600),
+    "stylegan2": Entry(
+        "GAN",
+        "Karras et al., CVPR 2020",
+        Design("FIR", "leaky ReLU", "demodulation", "FIR", "output skips", "non-saturating + R1"),
+        stylegan.stylegan2,
+        1400,
+    ),
+    "beta-vae": Entry(
+        "VAE",
+        "Higgins et al., ICLR 2017",
+        Design("transposed conv", "ReLU", "batch", "strided conv", "none", "ELBO"),
+        vae.beta_vae,
+        2000,
+    ),
+    "dfc-vae": Entry(
+        "VAE",
+        "Hou et al., WACV 2017",
+        Design("transposed conv", "ReLU", "batch", "strided conv", "none", "perceptual + KL"),
+        vae.dfc_vae,
+        1200,
+    ),
+    "nvae": Entry(
+        "VAE",
+        "Vahdat and Kautz, NeurIPS 2020",
+        Design("nearest", "swish", "batch", "strided conv", "residual", "ELBO"),
+        nvae.nvae,
+        1500,
+    ),
+    "glow": Entry(
+        "Flow",
+        "Kingma and Dhariwal, NeurIPS 2018",
+        Design("unsqueeze", "ReLU", "actnorm", "squeeze", "none", "likelihood"),
+        flow.glow,
+        1900,
+    ),
     "ddpm": Entry(
         "Score",
         "Ho et al., NeurIPS 2020",
         Design("nearest", "swish", "group", "strided conv", "U-Net", "noise MSE"),
         diffusion.ddpm,
-        3000,
+        1550,
+    ),
+    "rve": Entry(
+        "Score",
+        "Kim et al., ICML 2022",
+        Design("nearest in residual", "swish", "group", "average pool in residual", "U-Net", "score matching"),
+        diffusion.rve,
+        1400,
+    ),
+    "ldm": Entry(
+        "Score",
+        "Rombach et al., CVPR 2022",
+        Design("nearest", "swish", "group", "strided conv", "U-Net", "noise MSE in latents"),
+        diffusion.ldm,
+        2500,
     ),
 }
+LONGER = {"gm-cifar10": 2.5}  # times the steps, for more varied images
+LEVELS = {  # of difficulty: which models an attribution task tells apart
+    "L1": ("dcgan", "beta-vae", "glow", "ddpm"),  # one of each family
+    "L2": (
+        "dcgan",
+        "lsgan",
+        "wgan-gp",
+        "wgan-lp",
+        "dragan-gp",
+        "dragan-lp",
+    ),  # one generator network, other losses
+    "L3": ("dcgan", "dcgan-s1", "dcgan-s2"),  # the same everything, other seeds
+}
+NOTES: dict[tuple[str, str], str] = {}  # (GM dataset, label): why a model that is flagged as collapsed is kept
+SEEDS = {"dcgan": (0, 1, 2)}  # others are trained with seed 0 alone
 
 
 def entry(name: str) -> Entry:
@@ -67,6 +143,24 @@ def entry(name: str) -> Entry:
     if name not in MODELS:
         raise InputError(f"model {name!r} is not in the zoo; choose one of {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def steps(name: str, dataset: str) -> int:
+    """For how many steps a model is trained on a GM dataset."""
+    return round(entry(name).steps * LONGER.get(dataset, 1))
+
+
+def plan(datasets: Iterable[str]) -> list[tuple[str, str, int]]:
+    """(dataset, model, seed) of everything that belongs to the given GM datasets."""
+    return [(dataset, name, seed) for dataset in datasets for name in MODELS for seed in SEEDS.get(name, (0,))]
+
+
+def table() -> pd.DataFrame:
+    """Model, family, design choices and citation, one row a model."""
+    rows = [
+        {"model": name, "family": e.family, **asdict(e.design), "citation": e.citation} for name, e in MODELS.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def real_set(dataset: str) -> str:

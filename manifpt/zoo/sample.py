@@ -15,22 +15,24 @@ from manifpt.zoo import registry
 BATCH = 100
 
 
-def sample(checkpoint: Path | str, n: int, *, seed: int = 0, device: str = "auto", progress: bool = True) -> np.ndarray:
-    """Draw `n` images from the model of a checkpoint.
+def sample(
+    checkpoint: Path | str, n: int, *, seed: int = 0, first: int = 0, device: str = "auto", progress: bool = True
+) -> np.ndarray:
+    """Draw images `first` to `n` from the model of a checkpoint.
 
     Images come in seeded batches of 100, so that a smaller n gives the first of a larger one's images.
 
     Returns
     -------
-    uint8 array (n, c, 32, 32): what the generator gives, mapped from [-1, 1], rounded and clipped.
+    uint8 array (n - first, c, 32, 32): what the generator gives, mapped from [-1, 1], rounded and clipped.
 
     Raises
     ------
     InputError
-        The file is not a checkpoint of a model of the zoo; n is less than 1.
+        The file is not a checkpoint of a model of the zoo; n is not more than first.
     """
-    if n < 1:
-        raise InputError(f"n must be at least 1, not {n}")
+    if n <= first:
+        raise InputError(f"n must be at least {first + 1}, not {n}")
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)
     entry = registry.entry(settings.get("model"))
@@ -42,8 +44,9 @@ def sample(checkpoint: Path | str, n: int, *, seed: int = 0, device: str = "auto
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: not the weights of {settings['model']!r}; train it anew") from error
     network.eval()
-    batches = range(-(-n // BATCH))
-    return np.concatenate([_batch(recipe, network, seed, k) for k in _watch(batches, settings["model"], progress)])[:n]
+    batches = _watch(range(first // BATCH, -(-n // BATCH)), settings["model"], progress)
+    images = np.concatenate([_batch(recipe, network, seed, number) for number in batches])
+    return images[first % BATCH :][: n - first]
 
 
 def _watch(batches: range, name: str, progress: bool) -> Iterator[int]:

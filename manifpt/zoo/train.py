@@ -1,5 +1,6 @@
 """Train one model of the zoo and write its checkpoint."""
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from manifpt.zoo import registry
 def train(
     name: str, *, dataset: str, seed: int = 0, steps: int | None = None, out: Path | None = None, device: str = "auto"
 ) -> Path:
-    """Train a model on the reference images of a GM dataset's real set; an interrupted run is continued.
+    """Train a model on the reference images of a GM dataset's real set, unless its checkpoint is there already.
+
+    An interrupted run is continued.
 
     Parameters
     ----------
@@ -38,8 +41,11 @@ def train(
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, not {steps}")
     reference = load_real(real)
-    settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or entry.steps}
+    settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or registry.steps(name, dataset)}
     settings |= {"reference": trained.checksum(reference), "version": version("manifpt")}
+    path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
+    if path.exists() and settings.items() <= files.load_tensors(path)[1].items():
+        return path
     images = torch.from_numpy(reference)
     where = pick_device(device)
     with seeded(seed):
@@ -54,11 +60,12 @@ def train(
     network = recipe.task.average.module
     settings |= {
         "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(),
         "channels": images.shape[1],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
     files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, settings)
+    shutil.rmtree(folder)
     return path
 
 

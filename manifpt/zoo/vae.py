@@ -1,9 +1,13 @@
-r"""Variational auto-encoders.
+r"""Variational auto-encoders that share one network.
 
 `beta-vae` (Higgins 2017) minimises, with a Bernoulli likelihood over pixels in [0, 1],
 
 .. math:: -\mathbb E_{q(z|x)} \log p(x|z) + \beta\, \mathrm{KL}(q(z|x)\,\|\,\mathcal N(0, I)).
+
+`dfc-vae` (Hou 2017) compares images by the features of a pretrained network instead.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +15,7 @@ from torch import Tensor, nn
 
 from manifpt.compute import autocast
 from manifpt.training import Task
+from manifpt.zoo.perceptual import Perceptual
 from manifpt.zoo.recipe import Recipe
 
 LATENT = 64
@@ -60,20 +65,48 @@ def sample(vae: nn.Module, n: int) -> Tensor:
     return 2 * vae.decoder(torch.randn(n, LATENT, device=device)).sigmoid() - 1
 
 
-def beta_vae(channels: int, device: torch.device, *, beta: float = 4.0) -> Recipe:
-    """The β-VAE; Adam 1e-3."""
+def _train(
+    channels: int,
+    device: torch.device,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    *,
+    weight: float,
+    batch_size: int,
+) -> Recipe:
+    """Adam 1e-3 on ``distance(logits, images) + weight * KL``, both means over the batch."""
     vae = VAE(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(vae.parameters(), 1e-3)
 
     def update(images: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
             logits, mean, log_variance = vae(images)
-        target = (images + 1) / 2
-        reconstruction = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="sum") / len(images)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum() / len(images)
+            reconstruction = distance(logits.float(), images).mean()
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         optimiser.zero_grad(set_to_none=True)
-        (reconstruction + beta * kl).backward()
+        (reconstruction + weight * kl).backward()
         optimiser.step()
         return {"reconstruction": reconstruction.item(), "KL": kl.item()}
 
-    return Recipe(Task({"vae": vae}, {"adam": optimiser}, update, "vae"), sample, batch_size=128)
+    task = Task({"vae": vae}, {"adam": optimiser}, update, "vae", decay=0.998, anneal=True)
+    return Recipe(task, sample, batch_size=batch_size)
+
+
+def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
+    """Negative log-likelihood of each image `(n,)`, in nats."""
+    pixels = F.binary_cross_entropy_with_logits(logits, (images + 1) / 2, reduction="none")
+    return pixels.sum((1, 2, 3))
+
+
+def beta_vae(channels: int, device: torch.device) -> Recipe:
+    """β = 2."""
+    return _train(channels, device, bernoulli, weight=2.0, batch_size=128)
+
+
+def dfc_vae(channels: int, device: torch.device) -> Recipe:
+    """Features of the ``sl`` network in place of VGG's, and a little of the pixels' likelihood to hold the colours."""
+    perceptual = Perceptual().to(device)
+
+    def distance(logits: Tensor, images: Tensor) -> Tensor:
+        return 300 * perceptual(2 * logits.sigmoid() - 1, images) + 0.1 * bernoulli(logits, images)
+
+    return _train(channels, device, distance, weight=1.0, batch_size=64)

@@ -1,0 +1,71 @@
+"""Figures of GM datasets: contact sheets, quality beside its yardsticks, average spectra."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from manifpt.embeddings import freq
+from manifpt.plotting.estimation import SIGNED
+
+YARDSTICKS = ("real", "pca-gaussian")
+
+
+def contact_sheet(classes: Mapping[str, np.ndarray], *, columns: int = 16) -> Figure:
+    """The first images of each class, a row a class; uint8 `(n, c, 32, 32)` each."""
+    figure, ax = plt.subplots(figsize=(0.45 * columns + 1.2, 0.48 * len(classes)), layout="constrained")
+    rows = [np.concatenate([*np.moveaxis(images[:columns], 1, -1)], axis=1) for images in classes.values()]
+    ax.imshow(np.concatenate(rows).squeeze(), cmap="gray", vmin=0, vmax=255)  # (rows * h, columns * w[, c])
+    height = rows[0].shape[0]
+    ax.set_yticks(height * (np.arange(len(rows)) + 0.5), list(classes))
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return figure
+
+
+def quality(scores: pd.DataFrame) -> Figure:
+    """Scores of each model, a panel a score, with other reals and the PCA-Gaussian as lines.
+
+    Parameters
+    ----------
+    scores
+        Index: model or yardstick; columns: scores, for example ``fd``, ``precision``, ``recall``.
+    """
+    models = scores.drop(index=[name for name in YARDSTICKS if name in scores.index])
+    size = (2.3 * len(scores.columns) + 1, 0.24 * len(models) + 1.1)
+    figure, axes = plt.subplots(1, len(scores.columns), figsize=size, sharey=True, layout="constrained")
+    for ax, (name, values) in zip(axes, models.items(), strict=True):
+        ax.barh(models.index, values.astype(float), color="0.75")
+        for yardstick, line in zip(YARDSTICKS, ("-", "--"), strict=True):
+            ax.axvline(scores.loc[yardstick, name], color="C3", linestyle=line, label=yardstick)
+        ax.set(title=name, xscale="log" if name == "fd" else "linear")
+    axes[0].invert_yaxis()
+    axes[-1].legend(title="yardstick", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def spectra(classes: Mapping[str, np.ndarray], *, reference: str = "real", columns: int = 6) -> Figure:
+    """Mean log spectrum of each class minus that of the reals; zero frequency in the middle, symmetric limits.
+
+    Parameters
+    ----------
+    classes
+        Class to uint8 images `(n, c, h, w)`; one of them is `reference`.
+    """
+    means = {name: freq(images / np.float32(255)).mean((0, 1)) for name, images in classes.items()}
+    base = means.pop(reference)
+    differences = {name: mean - base for name, mean in means.items()}
+    limit = float(np.quantile(np.abs([*differences.values()]), 0.99))
+    rows = -(-len(differences) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.8, 1.7 * rows), layout="constrained")
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, difference) in zip(axes.flat, differences.items(), strict=False):
+        shown = ax.imshow(difference, cmap=SIGNED, vmin=-limit, vmax=limit)
+        ax.set_title(name, fontsize="small")
+    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"log |F| minus that of {reference} images")
+    return figure

@@ -1,0 +1,184 @@
+r"""StyleGAN2 (Karras 2020) in small.
+
+A mapping network turns z into w; each convolution is modulated by a style, an affine function of w, and demodulated;
+each resolution adds its image to the upsampled one below (skip outputs). The discriminator is residual. Non-saturating
+loss with a lazy R1 penalty :math:`\frac\gamma2 \|\nabla D(x)\|^2` on real images. Left out: path-length penalty, style
+mixing.
+"""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manifpt.compute import autocast
+from manifpt.training import Task
+from manifpt.zoo.gan import descend, frozen
+from manifpt.zoo.recipe import Recipe
+
+LATENT = 256  # of z and of w
+WIDTHS = {4: 128, 8: 96, 16: 64, 32: 24}  # resolution: channels
+GAMMA = 1.0
+R1_EVERY = 8  # steps
+
+
+class Linear(nn.Module):
+    """Equalised learning rate: weights of unit variance, scaled by 1/√inputs when used."""
+
+    def __init__(self, inner: int, outer: int, *, bias: float = 0.0, rate: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outer, inner) / rate)
+        self.bias = nn.Parameter(torch.full((outer,), bias / rate))
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, inner)` to `(n, outer)`."""
+        return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
+
+
+class Conv(nn.Module):
+    """Convolution with equalised learning rate."""
+
+    def __init__(self, inner: int, outer: int, size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outer, inner, size, size))
+        self.bias = nn.Parameter(torch.zeros(outer))
+
+    def scaled(self) -> Tensor:
+        """The weights as they are used."""
+        return self.weight / math.sqrt(self.weight[0].numel())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, inner, h, w)` to `(n, outer, h, w)`."""
+        return F.conv2d(x, self.scaled(), self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class StyledConv(Conv):
+    """Modulated, and unless it makes an image demodulated convolution, noise, leaky ReLU."""
+
+    def __init__(self, inner: int, outer: int, size: int = 3, *, image: bool = False):
+        super().__init__(inner, outer, size)
+        self.style = Linear(LATENT, inner, bias=1.0)
+        self.strength = None if image else nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """`(n, inner, h, w)` and w `(n, 256)` to `(n, outer, h, w)`."""
+        style, weight = self.style(w).float(), self.scaled()
+        x = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=self.weight.shape[-1] // 2)
+        if self.strength is None:
+            return x + self.bias[:, None, None].to(x.dtype)
+        power = style.square() @ weight.square().sum((2, 3)).t()  # (n, outer)
+        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device)
+        x = x * (power + 1e-8).rsqrt()[:, :, None, None].to(x.dtype)
+        x = x + (self.strength * noise + self.bias[:, None, None]).to(x.dtype)
+        return _activate(x)
+
+
+class Generator(nn.Module):
+    """z `(n, 256)` to images `(n, c, 32, 32)`: `mapping` to w, then `synthesis`."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mapping = nn.ModuleList(Linear(LATENT, LATENT, rate=0.01) for _ in range(4))
+        self.start = nn.Parameter(torch.randn(WIDTHS[4], 4, 4))
+        inner = [WIDTHS[max(size // 2, 4)] for size in WIDTHS]
+        outer = list(WIDTHS.values())
+        self.first = nn.ModuleList(StyledConv(i, o) for i, o in zip(inner[1:], outer[1:], strict=True))
+        self.second = nn.ModuleList(StyledConv(o, o) for o in outer)
+        self.to_image = nn.ModuleList(StyledConv(o, channels, 1, image=True) for o in outer)
+
+    def map(self, z: Tensor) -> Tensor:
+        """z to w, both `(n, 256)`."""
+        w = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        for layer in self.mapping:
+            w = _activate(layer(w))
+        return w.float()
+
+    def synthesis(self, w: Tensor) -> Tensor:
+        """w `(n, 256)` to images; the noise comes from torch's default generator."""
+        x = self.second[0](self.start.expand(len(w), -1, -1, -1), w)
+        image = self.to_image[0](x, w)
+        for first, second, to_image in zip(self.first, self.second[1:], self.to_image[1:], strict=True):
+            x = second(first(upsample(x), w), w)
+            image = upsample(image) + to_image(x, w)
+        return image
+
+    def forward(self, z: Tensor) -> Tensor:
+        """`synthesis` of `map`."""
+        return self.synthesis(self.map(z))
+
+
+class Discriminator(nn.Module):
+    """Images to logits `(n,)`: residual blocks, then the batch's standard deviation as one more channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        widths = list(WIDTHS.values())[::-1]
+        self.from_image = Conv(channels, widths[0], 1)
+        pairs = list(itertools.pairwise(widths))
+        self.first = nn.ModuleList(Conv(inner, inner, 3) for inner, _ in pairs)
+        self.second = nn.ModuleList(Conv(inner, outer, 3) for inner, outer in pairs)
+        self.shortcut = nn.ModuleList(Conv(inner, outer, 1) for inner, outer in pairs)
+        self.last = Conv(widths[-1] + 1, widths[-1], 3)
+        self.logit = nn.Sequential(nn.Flatten(), Linear(widths[-1] * 16, 128), nn.LeakyReLU(0.2), Linear(128, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(n, c, 32, 32)` to `(n,)`."""
+        x = _activate(self.from_image(images))
+        for first, second, shortcut in zip(self.first, self.second, self.shortcut, strict=True):
+            x = (_activate(second(downsample(_activate(first(x))))) + shortcut(downsample(x))) / math.sqrt(2)
+        spread = x.float().var(0, unbiased=False).add(1e-8).sqrt().mean().to(x.dtype)
+        x = torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
+        return self.logit(_activate(self.last(x))).flatten()
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Twice the size with the FIR filter [1, 3, 3, 1], which is bilinear interpolation."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Half the size with the FIR filter [1, 3, 3, 1], as three box filters."""
+    return F.avg_pool2d(F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1), 2)
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def sample(generator: Generator, n: int) -> Tensor:
+    """n images from standard normal latents, without truncation."""
+    return generator(torch.randn(n, LATENT, device=generator.start.device))
+
+
+def stylegan2(channels: int, device: torch.device) -> Recipe:
+    """Adam 2e-3, betas (0, 0.99); 16 images a step."""
+    players = Generator(channels), Discriminator(channels)
+    generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
+    g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
+
+    def update(real: Tensor, step: int) -> dict[str, float]:
+        with autocast(device):
+            fake = generator(torch.randn(len(real), LATENT, device=device))
+            d_loss = F.softplus(-discriminator(real).float()) + F.softplus(discriminator(fake.detach()).float())
+        d_loss = d_loss.mean()
+        if step % R1_EVERY == 0:
+            d_loss = d_loss + R1_EVERY * GAMMA / 2 * _r1(discriminator, real)
+        descend(d_optimiser, d_loss)
+        with autocast(device), frozen(discriminator):
+            g_loss = F.softplus(-discriminator(fake).float()).mean()
+        descend(g_optimiser, g_loss)
+        return {"D": d_loss.item(), "G": g_loss.item()}
+
+    modules = {"generator": generator, "discriminator": discriminator}
+    task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
+    return Recipe(task, sample, batch_size=16)
+
+
+def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:
+    real = real.detach().requires_grad_()
+    with autocast(real.device):
+        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return gradient.float().square().sum((1, 2, 3)).mean()

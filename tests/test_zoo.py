@@ -1,0 +1,394 @@
+"""The zoo: every model trains, stops, goes on and samples; what is special in each family; publishing and quality."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from manifpt import files, gm, training
+from manifpt.errors import InputError
+from manifpt.training import Task, random_batches
+from manifpt.zoo import batch, diffusion, flow, gan, nvae, publish, quality, registry, stylegan
+from manifpt.zoo import sample as sampling
+from manifpt.zoo import train as zoo_training
+from manifpt.zoo.perceptual import Perceptual
+from manifpt.zoo.recipe import Recipe
+from manifpt.zoo.sample import sample
+from manifpt.zoo.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """A home of its own for every test; the zoo trains on 200 random images, and samples few at a time in few steps."""
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
+    monkeypatch.setattr(zoo_training, "load_real", random_reals)
+    monkeypatch.setattr(sampling, "BATCH", 4)
+    monkeypatch.setattr(diffusion, "SAMPLING_STEPS", 2)
+    monkeypatch.setattr(diffusion, "AUTOENCODER_STEPS", 1)
+    return tmp_path
+
+
+def random_reals(name):
+    return np.random.default_rng(0).integers(0, 256, (200, registry.CHANNELS[name], 32, 32), np.uint8)
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_every_model_trains_and_samples(name):
+    """Two steps; then what a checkpoint promises, and images that depend on the seed and not on how many are drawn."""
+    path = train(name, dataset="gm-photo", steps=2, seed=3, device="cpu")
+    tensors, settings = files.load_tensors(path)
+    assert {t.dtype for t in tensors.values()} <= {torch.float16, torch.int64, torch.bool}
+    assert path.name == f"{name}-s3.safetensors"
+    described = {"model": name, "dataset": "gm-photo", "seed": 3, "steps": 2, "channels": 3}
+    assert settings.items() >= described.items()
+    assert settings["parameters"] > 10_000
+    assert settings["seconds"] > 0
+    assert path.stat().st_size <= 4_000_000
+
+    images = sample(path, 6, device="cpu", progress=False)
+    assert (images.dtype, images.shape) == (np.uint8, (6, 3, 32, 32))
+    assert images.std(axis=0).mean() > 0.1
+    assert (sample(path, 3, device="cpu", progress=False) == images[:3]).all()
+    assert (sample(path, 6, device="cpu", progress=False) == images).all()
+    assert (sample(path, 6, seed=1, device="cpu", progress=False) != images).mean() > 0.3
+    assert not (images[:2] == images[4:]).all()
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
+    whole = load_file(train(name, dataset="gm-fashion", steps=2, device="cpu"))
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "parts"))
+    monkeypatch.setattr(training, "SAVE_EVERY", 0)
+    draw = random_batches
+
+    def dying(images, size):
+        batch = draw(images, size)
+        return lambda step: batch(step) if step == 0 else 1 / 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "random_batches", dying)
+        with pytest.raises(ZeroDivisionError):
+            train(name, dataset="gm-fashion", steps=2, device="cpu")
+    assert same(load_file(train(name, dataset="gm-fashion", steps=2, device="cpu")), whole)
+
+
+def test_half_precision_of_the_averaged_network_is_what_is_written(own_home, monkeypatch):
+    kept = {}
+    average = training.train
+    monkeypatch.setattr(
+        training, "train", lambda task, *args, **kw: kept.update(task=task) or average(task, *args, **kw)
+    )
+    path = train("dcgan", dataset="gm-fashion", steps=2, device="cpu")
+    tensors = kept["task"].average.module.state_dict()
+    for key, tensor in load_file(path).items():
+        assert torch.equal(tensor, tensors[key].half() if tensors[key].is_floating_point() else tensors[key])
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["settings"])["model"] == "dcgan"
+    assert not (own_home / "runs/zoo/gm-fashion-dcgan").exists()
+
+
+def test_a_finished_model_is_not_trained_again(monkeypatch):
+    first = train("dcgan", dataset="gm-fashion", steps=2, device="cpu")
+    written = first.stat().st_mtime_ns
+    monkeypatch.setattr(training, "train", None)
+    assert train("dcgan", dataset="gm-fashion", steps=2, device="cpu") == first
+    assert first.stat().st_mtime_ns == written
+    with pytest.raises(TypeError):
+        train("dcgan", dataset="gm-fashion", steps=3, device="cpu")
+
+
+class Colours(nn.Module):
+    """Images of one colour each, from a normal variable and a learned shift."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, n):
+        return (torch.randn(n, len(self.shift)) + self.shift)[:, :, None, None].expand(-1, -1, 32, 32)
+
+
+def colours(channels, device):
+    network = Colours(channels).to(device)
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
+
+    def update(images, step):
+        loss = (images.mean(dim=(0, 2, 3)) - network.shift).square().sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return {"loss": loss.item()}
+
+    return Recipe(Task({"colours": network}, {"sgd": optimiser}, update, "colours"), lambda model, n: model(n))
+
+
+def test_a_new_model_takes_one_function_and_one_entry(monkeypatch):
+    entry = replace(registry.MODELS["dcgan"], family="Toy", make=colours, steps=3)
+    monkeypatch.setitem(registry.MODELS, "colours", entry)
+    path = train("colours", dataset="gm-photo", device="cpu")
+    assert files.load_tensors(path)[1]["steps"] == 3
+    images = sample(path, 100, device="cpu", progress=False)
+    assert images.shape == (100, 3, 32, 32)
+    assert (images == images[:, :, :1, :1]).all()
+    assert {0, 255} <= set(images.ravel())  # what lies outside [-1, 1] is clipped
+
+
+def test_registry_describes_every_model():
+    for name, entry in registry.MODELS.items():
+        described = entry.describe()
+        assert set(described["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
+        assert described["family"] in {"GAN", "VAE", "Flow", "Score"}
+        assert registry.entry(name) is entry
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "stylegan9", "dataset": "gm-photo"}, "model 'stylegan9' is not in the zoo; choose one of gan"),
+        ({"name": "dcgan", "dataset": "photos"}, "GM dataset 'photos' is unknown; choose one of gm-fashion"),
+        ({"name": "dcgan", "dataset": "gm-photo", "steps": 0}, "steps must be at least 1, not 0"),
+        ({"name": "dcgan", "dataset": "gm-photo", "steps": -5}, "steps must be at least 1, not -5"),
+        ({"name": "dcgan", "dataset": "gm-photo", "seed": -1}, "seed must be at least 0, not -1"),
+        ({"name": "dcgan", "dataset": "gm-photo", "device": "cuda:77"}, "device 'cuda:77': not available"),
+    ],
+)
+def test_impossible_training(own_home, arguments, message):
+    with pytest.raises(InputError, match=message):
+        train(**arguments)
+    assert list(own_home.rglob("*.safetensors")) == []
+
+
+def test_impossible_sampling(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.safetensors: no such file"):
+        sample(tmp_path / "nowhere.safetensors", 1)
+    path = tmp_path / "other.safetensors"
+    for settings, named in (({"model": "stylegan9", "channels": 1}, "'stylegan9'"), ({"kind": "denoiser"}, "None")):
+        files.save_tensors(path, {"weight": torch.zeros(1)}, settings)
+        with pytest.raises(InputError, match=f"model {named} is not in the zoo"):
+            sample(path, 1)
+    files.save_tensors(path, {"weight": torch.zeros(1)}, {"model": "dcgan", "channels": 1})
+    with pytest.raises(InputError, match=r"other\.safetensors: not the weights of 'dcgan'"):
+        sample(path, 1)
+    with pytest.raises(InputError, match="n must be at least 1, not 0"):
+        sample(path, 0)
+
+
+def test_sampling_leaves_the_global_generator_untouched():
+    path = train("dcgan", dataset="gm-fashion", steps=1, device="cpu")
+    before = torch.get_rng_state()
+    sample(path, 2, device="cpu", progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seventeen_models_belong_to_a_dataset():
+    todo = registry.plan(["gm-fashion"])
+    assert len(todo) == len(set(todo)) == 17
+    assert [seed for _, name, seed in todo if name == "dcgan"] == [0, 1, 2]
+    assert len(registry.plan(registry.DATASETS)) == 51
+    assert registry.steps("dcgan", "gm-cifar10") > registry.steps("dcgan", "gm-photo")
+    assert set(registry.table()["model"]) == set(registry.MODELS)
+
+
+def test_six_gans_share_one_generator_network():
+    six = ["dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"]
+    shapes = set()
+    for name in six:
+        generator = registry.MODELS[name].make(1, torch.device("cpu")).task.modules["generator"]
+        shapes.add(str(generator))
+    assert len(shapes) == 1
+
+
+def test_losses_of_gans_by_hand():
+    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([1.0, -1.0])
+    log_d = torch.log(torch.sigmoid(real)).mean() + torch.log(1 - torch.sigmoid(fake)).mean()
+    torch.testing.assert_close(gan.logistic(real, fake), -log_d)
+    assert gan.least_squares(real, fake) == 2.0
+    assert gan.wasserstein(real, fake) == -1.0
+    slopes = torch.tensor([0.0, 1.0, 3.0])
+    assert gan.two_sided(slopes).tolist() == [1, 0, 4]
+    assert gan.one_sided(slopes).tolist() == [0, 0, 4]
+
+
+def test_penalty_points():
+    real, fake = torch.ones(50, 1, 2, 2), torch.zeros(50, 1, 2, 2)
+    points = gan.between(real, fake)
+    assert (points == points[:, :, :1, :1]).all()
+    assert points.min() >= 0
+    assert points.max() <= 1
+    assert points.std() > 0.2
+    torch.testing.assert_close(gan.around(real, fake), real)  # no spread in the batch, no noise
+    noisy = gan.around(torch.randn(50, 1, 2, 2), fake)
+    assert torch.isfinite(noisy).all()
+
+
+def test_slope_is_the_norm_of_the_gradient():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False), nn.Flatten(0)).double()
+    slope = gan._slope(linear.float(), torch.randn(3, 1, 2, 2))
+    torch.testing.assert_close(slope, linear[1].weight.float().norm().expand(3), rtol=1e-2, atol=1e-2)
+    assert slope.requires_grad
+
+
+def test_stylegan_filters_are_the_fir_1331():
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    kernel = (taps[:, None] * taps)[None, None]
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(stylegan.downsample(x), F.conv2d(x, kernel, stride=2, padding=1))
+    filtered = F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1)
+    torch.testing.assert_close(stylegan.upsample(x)[..., 1:-1, 1:-1], filtered[..., 1:-1, 1:-1])
+
+
+def test_styled_convolution_is_demodulated():
+    """Outputs have unit variance for inputs of unit variance, whatever the style's scale."""
+    torch.manual_seed(0)
+    layer = stylegan.StyledConv(64, 32)
+    x, w = torch.randn(4, 64, 16, 16), torch.randn(4, stylegan.LATENT)
+    plain = layer(x, w)
+    with torch.no_grad():
+        layer.style.weight.mul_(3)
+        layer.style.bias.mul_(3)
+    torch.testing.assert_close(layer(x, w), plain, rtol=1e-3, atol=1e-3)
+
+
+def test_glow_inverts_itself():
+    torch.manual_seed(0)
+    step, x = flow.Step(4), torch.randn(3, 4, 2, 2)
+    with torch.no_grad():
+        step(x)
+        for parameter in step.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        torch.testing.assert_close(step.inverse(step(x)[0]), x, rtol=1e-3, atol=1e-3)
+
+
+def test_glow_determinant_is_that_of_the_jacobian():
+    torch.manual_seed(0)
+    step = flow.Step(2)
+    x = torch.randn(1, 2, 1, 2)
+    with torch.no_grad():
+        step.initialised.fill_(True)
+        for parameter in step.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        step.coupling[-1].weight.zero_()  # no bf16 rounding in the derivative
+    jacobian = torch.autograd.functional.jacobian(lambda x: step(x)[0], x).reshape(4, 4)
+    torch.testing.assert_close(step(x)[1][0], torch.linalg.slogdet(jacobian)[1], rtol=1e-3, atol=1e-3)
+
+
+def test_logistic_likelihood_sums_to_one_over_the_grey_levels():
+    levels = torch.arange(256).float().div(127.5).sub(1).view(256, 1, 1, 1)
+    for mean, log_scale in ((0.1, -3.0), (-0.99, -2.0), (1.5, -1.0)):
+        nll = nvae.logistic_nll(levels, torch.full_like(levels, mean), torch.full_like(levels, log_scale))
+        assert torch.exp(-nll).sum().item() == pytest.approx(1, abs=2e-3)
+
+
+def test_perceptual_distance():
+    perceptual = Perceptual().train()
+    images = torch.rand(4, 1, 32, 32) * 2 - 1
+    noisy = [(images + sd * torch.randn_like(images)).clamp(-1, 1) for sd in (0.05, 0.3)]
+    zero, near, far = (perceptual(images, other) for other in (images, *noisy))
+    assert zero.tolist() == [0] * 4
+    assert (near > 0).all()
+    assert (far > near).all()
+    colour = images.expand(-1, 3, -1, -1)
+    torch.testing.assert_close(perceptual(colour, noisy[1].expand(-1, 3, -1, -1)), far)
+    assert not any(parameter.requires_grad for parameter in perceptual.parameters())
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A GM dataset of one barely trained model, of whose six samples two are in the file."""
+    monkeypatch.setattr(publish, "SHIPPED", {"gm-photo": 2})
+    monkeypatch.setattr(publish, "quality", lambda images, real: {"n": len(images)})
+    monkeypatch.setattr(publish, "yardsticks", lambda real: {"real": {}})
+    checkpoint = train("dcgan", dataset="gm-photo", steps=1, out=tmp_path / "gm")
+    publish.publish(checkpoint, n=6)
+    return checkpoint
+
+
+def test_samples_that_do_not_ship_are_drawn_once_from_the_checkpoint(published, monkeypatch):
+    dataset = gm.GMDataset(published.parent.parent)
+    record = dataset.models["dcgan"]["samples"]
+    assert (record["shipped"], record["n"]) == (2, 6)
+    images = dataset.images("dcgan")
+    np.testing.assert_array_equal(images, sample(published, 6))
+    monkeypatch.setattr(sampling, "sample", None)
+    np.testing.assert_array_equal(dataset.images("dcgan"), images)
+
+
+def test_a_published_model_is_neither_sampled_nor_measured_again(published, monkeypatch):
+    monkeypatch.setattr(publish, "sample", None)
+    record = publish.publish(published, n=6)
+    assert record["quality"] == {"n": 6}
+    with pytest.raises(TypeError):
+        publish.publish(published, n=7)
+
+
+def test_damaged_checkpoint_is_named_before_it_is_sampled(published):
+    data = bytearray(published.read_bytes())
+    data[-1] ^= 1
+    published.write_bytes(data)
+    with pytest.raises(InputError, match=r"dcgan\.safetensors: damaged"):
+        gm.GMDataset(published.parent.parent).images("dcgan")
+
+
+def test_several_models_at_a_time(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batch, "train", lambda name, **kw: tmp_path / f"{name}.safetensors")
+    monkeypatch.setattr(batch, "publish", lambda path: seen.append(path.stem) or {"quality": {"fd": 1.0}})
+    todo = [("gm-photo", "dcgan", 0), ("gm-photo", "glow", 0)]
+    assert list(batch.train_all(todo)) == [("gm-photo dcgan", {"fd": 1.0}), ("gm-photo glow", {"fd": 1.0})]
+    with pytest.raises(InputError, match="'nope' is not in the zoo"):
+        next(batch.train_all([*todo, ("gm-photo", "nope", 0)]))
+    assert seen == ["dcgan", "glow"]
+
+
+@pytest.fixture
+def reals(monkeypatch):
+    """Smooth random images as a real set: 300 to train on, 3 x 40 held out."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.integers(0, 256, (420, 1, 4, 4)).astype(np.float32))
+    images = F.interpolate(coarse, size=(32, 32), mode="bilinear").numpy().astype(np.uint8)
+    parts = {"reference": images[:300], "train": images[300:340], "val": images[340:380], "test": images[380:]}
+    monkeypatch.setattr(quality, "load_real", lambda name, split="reference": parts[split])
+    monkeypatch.setattr(quality, "N", 60)
+    quality._training.cache_clear()
+    yield parts
+    quality._training.cache_clear()
+
+
+def test_copies_of_training_images_are_counted(reals):
+    assert quality.copies(reals["test"], "toy") <= 1 / 40
+    stolen = np.concatenate([reals["reference"][:10], 255 - reals["test"][:30]])
+    assert quality.copies(stolen, "toy") == 10 / 40
+    slightly = np.clip(reals["reference"][:10].astype(int) + 1, 0, 255).astype(np.uint8)
+    assert quality.copies(slightly, "toy") == 1
+
+
+def test_quality_tells_reals_from_noise_and_from_one_image(reals):
+    real = quality.yardsticks("toy")["real"]
+    noise = quality.quality(np.random.default_rng(1).integers(0, 256, (60, 1, 32, 32), np.uint8), "toy")
+    one = quality.quality(np.repeat(reals["test"][:1], 60, axis=0), "toy")
+    assert {"n", "fd", "precision", "recall", "density", "coverage", "collapsed", "copies"} == real.keys()
+    assert real["fd"] < min(noise["fd"], one["fd"])
+    assert not real["collapsed"]
+    assert one["collapsed"]
+    assert one["recall"] < 0.05
+    assert noise["precision"] < real["precision"]
+
+
+def test_pca_gaussian_has_the_moments_of_the_training_set(reals):
+    images = quality.pca_gaussian("toy", 400)
+    assert images.shape == (400, 1, 32, 32)
+    wanted = reals["reference"].astype(float).mean(axis=0)
+    assert np.abs(images.mean(axis=0) - wanted).mean() < 8
+    np.testing.assert_array_equal(images, quality.pca_gaussian("toy", 400))

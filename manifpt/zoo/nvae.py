@@ -16,7 +16,7 @@ from manifpt.training import Task
 from manifpt.zoo.recipe import Recipe
 
 WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
-GROUPS = 2  # of latents at each resolution
+GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
 LATENT = 8  # channels of a group
 WARM_UP = 500  # steps
 
@@ -55,7 +55,7 @@ class NVAE(nn.Module):
             {str(size): nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1) for size in sizes[:-1]}
         )
         self.start = nn.Parameter(torch.zeros(widths[0], 4, 4))
-        self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(WIDTHS[s]) for _ in range(GROUPS)) for s in sizes})
+        self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(WIDTHS[s]) for _ in range(GROUPS[s])) for s in sizes})
         self.up = nn.ModuleDict({str(s): nn.Conv2d(WIDTHS[s // 2], WIDTHS[s], 3, padding=1) for s in sizes[1:]})
         self.head = nn.Sequential(
             nn.Upsample(scale_factor=2),

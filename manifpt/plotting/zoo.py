@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from manifpt.embeddings import freq
 from manifpt.plotting.estimation import SIGNED
@@ -42,7 +43,10 @@ def quality(scores: pd.DataFrame) -> Figure:
         ax.barh(models.index, values.astype(float), color="0.75")
         for yardstick, line in zip(YARDSTICKS, ("-", "--"), strict=True):
             ax.axvline(scores.loc[yardstick, name], color="C3", linestyle=line, label=yardstick)
-        ax.set(title=name, xscale="log" if name == "fd" else "linear")
+        ax.set(title=name)
+        if name == "fd":
+            ax.set(xscale="log", xlim=(values.min() / 4, None))
+            ax.xaxis.set_minor_formatter(NullFormatter())
     axes[0].invert_yaxis()
     axes[-1].legend(title="yardstick", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -61,11 +65,11 @@ def spectra(classes: Mapping[str, np.ndarray], *, reference: str = "real", colum
     differences = {name: mean - base for name, mean in means.items()}
     limit = float(np.quantile(np.abs([*differences.values()]), 0.99))
     rows = -(-len(differences) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.8, 1.7 * rows), layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.8, 1.9 * rows + 0.4), layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     for ax, (name, difference) in zip(axes.flat, differences.items(), strict=False):
         shown = ax.imshow(difference, cmap=SIGNED, vmin=-limit, vmax=limit)
         ax.set_title(name, fontsize="small")
-    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"log |F| minus that of {reference} images")
+    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"log |F| minus {reference}")
     return figure

@@ -3,6 +3,8 @@ r"""The command line, ``manifpt …``: reads the words, calls one function, prin
 Exit codes: 0 done, 1 failed, 2 wrong input. Heavy modules are imported inside the commands, so that help is fast.
 """
 
+import contextlib
+import math
 import runpy
 import sys
 from pathlib import Path
@@ -125,10 +127,19 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name from `manifpt da
 
 @zoo.command("list", epilog="Example: manifpt zoo list")
 def zoo_list() -> None:
-    """Name the generators, with family, design choices and origin, and the real sets that they can be trained on."""
+    """Name the generators, with family, design choices and origin, where each is trained, and the real sets."""
+    from manifpt.gm import load_gm
     from manifpt.zoo.registry import DATASETS, table
 
-    typer.echo(table().to_string(index=False))
+    def here(dataset: str) -> set[str]:
+        with contextlib.suppress(InputError):
+            return {record.get("model") for record in load_gm(dataset).models.values()}
+        return set()
+
+    frame, trained = table(), {dataset: here(dataset) for dataset in DATASETS}
+    at = [", ".join(name for name, models in trained.items() if model in models) or "-" for model in frame["model"]]
+    frame.insert(1, "trained in", at)
+    typer.echo(frame.to_string(index=False))
     typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in DATASETS.items()))
 
 
@@ -160,7 +171,7 @@ def zoo_train(
 @zoo.command("sample", epilog="Example: manifpt zoo sample dcgan --dataset gm-fashion -n 64 --grid garments.png")
 def zoo_sample(
     label: Annotated[str, typer.Argument(help="A model of the dataset's manifest.")],
-    grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: the images as tiles, 50 a row.")],
+    grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: a square of images.")],
     dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset: a name, or its folder.")] = "gm-fashion",
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Images.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the noise.")] = 0,
@@ -172,7 +183,10 @@ def zoo_sample(
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
-    files.save_mosaic(grid, sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty()))
+    if not grid.resolve().parent.is_dir():
+        raise InputError(f"{grid}: {grid.parent} is no folder")
+    images = sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
+    files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 
 
 def main() -> None:

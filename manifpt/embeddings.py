@@ -23,6 +23,7 @@ import numpy as np
 from manifpt.errors import InputError
 
 SPACES = ("rgb", "freq", "sl", "ssl")
+KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
 EPSILON = 1e-12  # inside the logarithm of freq
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LITE = ((0.498,) * 3, (0.502,) * 3)  # what EfficientNet-Lite was trained with
@@ -54,6 +55,7 @@ def embed(
         Images of another dtype or shape, an unknown space, weights that are neither there nor downloadable.
     """
     check_images(images)
+    check_space(space)
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
     function = space if callable(space) else _function(space, device)
@@ -62,13 +64,31 @@ def embed(
         from tqdm.auto import tqdm
 
         blocks = tqdm(blocks, desc=f"embed {name_of(space)}", unit="batch")
-    parts = [np.asarray(function(images[i : i + batch_size].astype(np.float32) / np.float32(255))) for i in blocks]
-    return np.concatenate([part.reshape(len(part), -1).astype(np.float32, copy=False) for part in parts])  # (n, d)
+    return np.concatenate([_rows(function, images[i : i + batch_size], space) for i in blocks])  # (n, d)
+
+
+def _rows(function: Callable, images: np.ndarray, space: str | Callable) -> np.ndarray:
+    """What a function makes of uint8 images: float32 `(m, d)`; `InputError` unless it is a finite row an image."""
+    part = np.asarray(function(images.astype(np.float32) / np.float32(255)))
+    if part.ndim == 0 or len(part) != len(images):
+        raise InputError(
+            f"space {name_of(space)!r}: gave shape {part.shape} for {len(images)} images; a row for each image expected"
+        )
+    rows = part.reshape(len(part), -1).astype(np.float32, copy=False)
+    if not np.isfinite(rows).all():
+        raise InputError(f"space {name_of(space)!r}: gave NaN or infinite values; finite ones expected")
+    return rows
 
 
 def name_of(space: str | Callable) -> str:
     """The name of a space, for records and labels."""
     return space if isinstance(space, str) else getattr(space, "__name__", type(space).__name__)
+
+
+def check_space(space: str | Callable) -> None:
+    """Raise `InputError` unless `space` is callable or begins with the name of a space."""
+    if not callable(space) and (not isinstance(space, str) or space.partition(":")[0] not in SPACES):
+        raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
 def check_images(images: np.ndarray, what: str = "images") -> None:
@@ -139,8 +159,7 @@ def _network(space: str):
         return ssl.load(dataset=variant), None, ((0.5,), (0.5,))
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
-    known = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
-    raise InputError(f"space {space!r} is unknown; choose one of {known}, or pass a function")
+    raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
 def supervised_network():

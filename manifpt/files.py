@@ -22,7 +22,12 @@ def atomic(path: Path | str) -> Iterator[Path]:
     write.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; the name of a file expected")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written, {path.parent} is no folder ({error})") from error
     for stale in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
         pid = stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
         if pid.isdecimal() and not _alive(int(pid)):
@@ -96,16 +101,16 @@ def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
         ) from error
 
 
-def save_mosaic(path: Path | str, images: np.ndarray) -> None:
+def save_mosaic(path: Path | str, images: np.ndarray, columns: int = TILES_PER_ROW) -> None:
     """Write an image batch, uint8 `(n, c, h, w)` with c 1 or 3, as one lossless PNG of tiles in row-major order."""
     from PIL import Image
 
     n, c, h, w = images.shape
-    rows = -(-n // TILES_PER_ROW)
-    tiles = np.zeros((rows * TILES_PER_ROW, c, h, w), np.uint8)
+    rows = -(-n // columns)
+    tiles = np.zeros((rows * columns, c, h, w), np.uint8)
     tiles[:n] = images
-    tiles = tiles.reshape(rows, TILES_PER_ROW, c, h, w).transpose(0, 3, 1, 4, 2)  # (row, h, column, w, c)
-    picture = tiles.reshape(rows * h, TILES_PER_ROW * w, c)
+    tiles = tiles.reshape(rows, columns, c, h, w).transpose(0, 3, 1, 4, 2)  # (row, h, column, w, c)
+    picture = tiles.reshape(rows * h, columns * w, c)
     with atomic(path) as temporary:
         Image.fromarray(picture[..., 0] if c == 1 else picture).save(temporary, optimize=True)
 

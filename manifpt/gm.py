@@ -20,12 +20,12 @@ REAL = "real"
 
 
 class GMDataset:
-    """The models of one folder.
+    """The models of one folder, or of several; of models with one label that in the last folder counts.
 
     Attributes
     ----------
-    folder
-        Where it lies.
+    folders
+        Where they lie.
     name
         Of the dataset, for example ``gm-fashion``.
     real
@@ -38,18 +38,22 @@ class GMDataset:
         Which models these are: ``all`` of the manifest, or their names, see `only`.
     """
 
-    def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
-        manifest = read_manifest(self.folder)
-        self.name, self.real, self.models = manifest["name"], manifest["real"], manifest["models"]
-        self.yardsticks = manifest.get("yardsticks", {})
+    def __init__(self, *folders: Path | str):
+        self.folders = tuple(map(Path, folders))
+        manifests = {folder: read_manifest(folder) for folder in self.folders}
+        first = manifests[self.folders[0]]
+        self.name, self.real, self.yardsticks = first["name"], first["real"], first.get("yardsticks", {})
+        self._folder = {label: folder for folder, manifest in manifests.items() for label in manifest["models"]}
+        self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
         self.selection = "all"
 
     def only(self, *labels: str) -> "GMDataset":
         """The same dataset with some of its models, in the manifest's order; `InputError` for an unknown one."""
+        if not labels:
+            raise InputError(f"{self.name}: no model named; choose one at least of {', '.join(self.models)}")
         for label in labels:
             self._record(label)
-        some = GMDataset(self.folder)
+        some = GMDataset(*self.folders)
         some.models = {label: record for label, record in self.models.items() if label in labels}
         some.selection = "+".join(some.models)
         return some
@@ -65,6 +69,8 @@ class GMDataset:
 
     def images(self, label: str, *, split: str | None = None) -> np.ndarray:
         """Images of one class, uint8 `(n, c, 32, 32)`: all of a model's samples, or those of a split.
+
+        Of ``real`` without a split: the test split.
 
         Raises
         ------
@@ -85,13 +91,17 @@ class GMDataset:
         if label == REAL:
             return load_real(self.real, split="test")[:n]
         record = self._record(label)["samples"]
-        files.check_sha256(self.folder / record["file"], record["sha256"])
-        return files.load_mosaic(self.folder / record["file"], min(n, record["shipped"]))
+        path = self._folder[label] / record["file"]
+        files.check_sha256(path, record["sha256"])
+        return files.load_mosaic(path, min(n, record["shipped"]))
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
         if label not in self.models:
-            raise InputError(f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}")
+            raise InputError(
+                f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}, "
+                "or train it, if `manifpt zoo list` names it"
+            )
         return self.models[label]
 
     def _samples(self, label: str, record: dict) -> np.ndarray:
@@ -113,8 +123,9 @@ class GMDataset:
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked."""
         record = self._record(label)["checkpoint"]
-        files.check_sha256(self.folder / record["file"], record["sha256"])
-        return self.folder / record["file"]
+        path = self._folder[label] / record["file"]
+        files.check_sha256(path, record["sha256"])
+        return path
 
     def task(
         self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
@@ -139,6 +150,8 @@ class GMDataset:
 
     def pools(self, split: str, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Class to its images of a split, for the given classes or all."""
+        if isinstance(classes, str) or (classes is not None and not classes):
+            raise InputError(f"classes: a list of names expected, not {classes!r}")
         return {label: self.images(label, split=split) for label in classes or self.classes}
 
 
@@ -146,25 +159,27 @@ def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0
     """As many of each class: rows `(classes * n_per_class, …)` and their labels; see `GMDataset.task`."""
     smallest = min(pools, key=lambda label: len(pools[label]))
     n = len(pools[smallest]) if n_per_class is None else n_per_class
-    if not 1 <= n <= len(pools[smallest]):
+    if not isinstance(n, int | np.integer) or not 1 <= n <= len(pools[smallest]):
         raise InputError(
-            f"{n} images a class asked for, but class {smallest!r} has {len(pools[smallest])} in this split"
+            f"n_per_class: {n!r} images a class; a whole number from 1 to {len(pools[smallest])} expected, "
+            f"which is what class {smallest!r} has in this split"
         )
     rng = np.random.default_rng(seed)
     return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
 
 
 def load_gm(name: str | Path) -> GMDataset:
-    """A GM dataset: by name, of those that ship with the project or that `manifpt zoo train` made, or by its folder."""
-    for folder in (Path(name), paths.data() / name, paths.home() / "gm" / name):
-        if (folder / "manifest.json").is_file():
-            return GMDataset(folder)
-    known = sorted(
-        path.parent.name for path in paths.data().glob("*/manifest.json") if "models" in path.read_text("utf-8")
-    )
-    raise InputError(
-        f"GM dataset {str(name)!r}: no folder with a manifest.json; those that ship here: {', '.join(known)}"
-    )
+    """A GM dataset: by its folder, or by name, then with what ships and what `manifpt zoo train` made."""
+    if not isinstance(name, str | Path):
+        raise InputError(f"GM dataset {name!r}: a name or a folder expected")
+    homes = paths.data(), paths.home() / "gm"
+    named = not isinstance(name, Path) and len(Path(name).parts) == 1
+    folders = [home / name for home in homes] if named else [Path(name)]
+    if found := [folder for folder in folders if (folder / "manifest.json").is_file()]:
+        return GMDataset(*found)
+    manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
+    known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
+    raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}")
 
 
 def read_manifest(folder: Path) -> dict:

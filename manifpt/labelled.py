@@ -23,7 +23,7 @@ def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) 
     if artifacts.ndim not in (2, 4) or artifacts.size == 0:
         raise InputError(f"{name}: of shape {artifacts.shape}; (n, c, h, w) or (n, d) expected, none of them 0")
     if shape is not None and artifacts.shape[1:] != shape:
-        raise InputError(f"{name}: of shape (n, *{artifacts.shape[1:]}); (n, *{shape}) expected, as in training")
+        raise InputError(f"{name}: one of shape {artifacts.shape[1:]}; {tuple(shape)} expected, as in training")
     with np.errstate(over="ignore"):
         for start, some in zip(range(0, len(artifacts), ROWS), chunks(artifacts), strict=True):
             if not (finite := np.isfinite(some.astype(np.float32))).all():
@@ -34,6 +34,8 @@ def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) 
 
 def check_labels(name: str, labels, n: int) -> np.ndarray:
     """The labels as an array `(n,)`; `InputError` unless they are all strings or all integers."""
+    if not isinstance(labels, np.ndarray) and len({isinstance(label, str) for label in labels}) > 1:
+        raise InputError(f"{name}: strings and others mixed; all strings or all integers expected")
     labels = np.asarray(labels)
     if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
         labels = labels.astype(str)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifpt.embeddings import check_images, embed, name_of
+from manifpt.embeddings import check_images, check_space, embed, name_of
 from manifpt.errors import InputError
 from manifpt.fingerprints import Fingerprint
 from manifpt.neighbours import Neighbours
@@ -101,8 +101,11 @@ class Manifold:
             raise InputError(f"estimator {estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
         if estimator == "denoiser" and space != "rgb":
             raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(space)!r}")
-        if k < 1 or not ridge >= 0:
-            raise InputError(f"k must be at least 1 and ridge at least 0, not {k} and {ridge}")
+        check_space(space)
+        if not isinstance(k, int | np.integer) or not isinstance(ridge, int | float) or k < 1 or not ridge >= 0:
+            raise InputError(f"k must be a whole number from 1 and ridge a number from 0 on, not {k!r} and {ridge!r}")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise InputError(f"seed must be a whole number from 0 on, not {seed!r}")
         self.space, self.estimator, self.k, self.ridge = space, estimator, k, ridge
         self.index, self.dataset, self.seed, self.device = index, dataset, seed, device
 
@@ -110,16 +113,13 @@ class Manifold:
         """Take uint8 images `(n, c, h, w)` as the reference set X_R; in ``rgb`` a memory-mapped file stays on disk."""
         check_images(reference, "reference")
         if self.estimator == "tangent" and self.k > len(reference):
-            raise InputError(f"k = {self.k} neighbours, but the reference set has {len(reference)} images")
-        self.reference_ = reference
+            raise InputError(f"k = {self.k} neighbours, but the reference set has {len(reference)} images; lower k=")
         if self.estimator == "denoiser":
-            from manifpt import denoiser
-            from manifpt.compute import pick_device
-
-            self._denoiser = denoiser.load(dataset=self.dataset, reference=reference).to(pick_device(self.device))
-            return self
-        self._space = self._resolve(reference)
-        self.neighbours_ = Neighbours(self._points(reference, progress), index=self.index)
+            self._denoiser = self._load_denoiser(reference)
+        else:
+            self._space = self._resolve(reference)
+            self.neighbours_ = Neighbours(self._points(reference, progress), index=self.index)
+        self.reference_ = reference
         return self
 
     def project(self, images: np.ndarray, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
@@ -155,6 +155,19 @@ class Manifold:
         """The fingerprint of a model from its images: the set of their artifacts."""
         artifacts = self.project(images, exclude=exclude).artifact
         return Fingerprint(model, name_of(self.space), self.estimator, artifacts)
+
+    def _load_denoiser(self, reference: np.ndarray):
+        """The denoiser of the reference images, on the device."""
+        from manifpt import denoiser
+        from manifpt.compute import pick_device
+
+        network = denoiser.load(dataset=self.dataset, reference=reference)
+        if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
+            raise InputError(
+                f"reference: {reference.shape[1]} channels, but the denoiser of {self.dataset!r} has {wanted}; "
+                "name another dataset= or train one: manifpt.denoiser.train(reference, dataset=…)"
+            )
+        return network.to(pick_device(self.device))
 
     def _resolve(self, reference: np.ndarray) -> str | Callable:
         """The space, with ``ssl`` replaced by the network trained on the reference images."""

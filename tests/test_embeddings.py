@@ -117,7 +117,7 @@ def test_sl_tells_garments_apart_better_than_random_weights(garments, fresh_netw
     known, asked, labels = known[:200], asked[:100], (labels[0][:200], labels[1][:100])
     learned = probe(embed(known, "sl"), embed(asked, "sl"), *labels)
     with seeded(0):
-        network = timm.create_model("tfsupervised_network", num_classes=0)
+        network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     monkeypatch.setattr(embeddings, "supervised_network", lambda: network)
     embeddings._network_function.cache_clear()
     assert learned > probe(embed(known, "sl"), embed(asked, "sl"), *labels) + 0.1
@@ -251,3 +251,22 @@ def test_networks_of_every_real_set_ship(dataset, channels, noise):
 
     assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 256)
     assert denoiser.load(dataset=dataset)[0].in_channels == channels
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (lambda x: np.zeros((1, 3)), r"gave shape \(1, 3\) for 4 images"),
+        (lambda x: 0.0, r"gave shape \(\) for 4 images"),
+        (lambda x: np.full((len(x), 2), np.nan), "gave NaN"),
+    ],
+)
+def test_a_space_of_ones_own_gives_a_finite_row_an_image(noise, function, named):
+    with pytest.raises(InputError, match=named):
+        embed(noise(4), function)
+
+
+@pytest.mark.parametrize("space", [3, None, "bad", "rbg:x"])
+def test_unknown_space_is_named_at_once(noise, space):
+    with pytest.raises(InputError, match="is unknown; choose one of rgb"):
+        embed(noise(2), space)

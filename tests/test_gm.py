@@ -25,7 +25,7 @@ def gm() -> GMDataset:
 
 @pytest.fixture
 def copy(tmp_path, gm) -> GMDataset:
-    shutil.copytree(gm.folder, tmp_path / "gm-fashion")
+    shutil.copytree(gm.folders[0], tmp_path / "gm-fashion")
     return GMDataset(tmp_path / "gm-fashion")
 
 
@@ -52,6 +52,26 @@ def test_what_ships_of_every_model(name):
         assert quality["copies"] < 0.01
 
 
+def test_models_trained_at_home_join_those_that_ship(tmp_path, monkeypatch, copy, gm):
+    """By name both are there; of two with one label the one at home counts."""
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "home"))
+    own = tmp_path / "home" / "gm" / "gm-fashion"
+    shutil.copytree(copy.folders[0], own)
+    manifest = json.loads((own / "manifest.json").read_text())
+    manifest["models"] = {"mine": manifest["models"]["dcgan"], "ddpm": manifest["models"]["dcgan"]}
+    (own / "manifest.json").write_text(json.dumps(manifest))
+    both = load_gm("gm-fashion")
+    assert set(both.models) == {*gm.models, "mine"}
+    for label_ in ("mine", "ddpm"):
+        np.testing.assert_array_equal(both.preview(label_, 9), gm.preview("dcgan", 9))
+    assert both.checkpoint("wgan-gp") == gm.checkpoint("wgan-gp")
+    assert set(load_gm(own).models) == {"mine", "ddpm"}
+    with pytest.raises(InputError, match=r"'nowhere': no folder .* those that are here: gm-fashion"):
+        load_gm("nowhere")
+    with pytest.raises(InputError, match="3: a name or a folder expected"):
+        load_gm(3)
+
+
 def test_only_some_models(gm):
     some = gm.only("ddpm", "dcgan")
     assert some.classes == ("real", "dcgan", "ddpm")
@@ -61,6 +81,8 @@ def test_only_some_models(gm):
         some.images("wgan-gp")
     with pytest.raises(InputError, match="no model 'nope'"):
         gm.only("nope")
+    with pytest.raises(InputError, match="no model named"):
+        gm.only()
 
 
 def test_splits_of_a_model_share_no_image_and_make_up_all(gm):
@@ -102,6 +124,9 @@ def test_draw_takes_other_arrays_with_the_same_rows(gm):
 @pytest.mark.parametrize(
     ("call", "named"),
     [
+        (lambda gm: gm.task(5, split="val", classes=[]), "classes"),
+        (lambda gm: gm.task(5, split="val", classes="dcgan"), "classes"),
+        (lambda gm: gm.task("5", split="val"), "n_per_class"),
         (lambda gm: gm.images("nope"), "nope"),
         (lambda gm: gm.images("dcgan", split="tset"), "tset"),
         (lambda gm: gm.checkpoint("real"), "real"),
@@ -117,7 +142,7 @@ def test_wrong_names_and_numbers_are_named(gm, call, named):
 
 @pytest.mark.parametrize("kind", ["samples", "checkpoint"])
 def test_a_damaged_file_is_named_and_never_half_used(copy, kind):
-    path = copy.folder / copy.models["dcgan"][kind]["file"]
+    path = copy.folders[0] / copy.models["dcgan"][kind]["file"]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -126,26 +151,26 @@ def test_a_damaged_file_is_named_and_never_half_used(copy, kind):
 
 
 def test_a_missing_file_is_named(copy):
-    (copy.folder / "samples" / "ddpm.png").unlink()
+    (copy.folders[0] / "samples" / "ddpm.png").unlink()
     with pytest.raises(InputError, match=r"ddpm\.png: missing"):
         copy.images("ddpm")
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "/etc/passwd"])
 def test_a_manifest_may_not_point_outside_its_folder(copy, name):
-    path = copy.folder / "manifest.json"
+    path = copy.folders[0] / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["models"]["dcgan"]["samples"]["file"] = name
     files.write_text(path, json.dumps(manifest))
     with pytest.raises(InputError, match="outside"):
-        GMDataset(copy.folder)
+        GMDataset(copy.folders[0])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"models": {"a": 1}}'])
 def test_what_is_no_manifest_is_named(copy, text):
-    (copy.folder / "manifest.json").write_text(text)
+    (copy.folders[0] / "manifest.json").write_text(text)
     with pytest.raises(InputError, match=r"manifest\.json: not the manifest"):
-        GMDataset(copy.folder)
+        GMDataset(copy.folders[0])
 
 
 def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch):
@@ -161,4 +186,4 @@ def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch
     assert gm.images("dcgan-s5").shape == (30, 1, 32, 32)
     assert record["quality"]["n"] == 20
     assert load_real(gm.real).shape == gm.reference().shape
-    assert gm.folder == paths.home() / "gm" / "gm-fashion"
+    assert gm.folders == (paths.home() / "gm" / "gm-fashion",)

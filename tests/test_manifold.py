@@ -261,9 +261,9 @@ def test_denoiser_works_on_pixels_alone(space):
     ("options", "message"),
     [
         ({"estimator": "mean"}, "estimator 'mean' is unknown; choose one of nearest, tangent, denoiser, random"),
-        ({"estimator": "tangent", "k": 0}, "k must be at least 1"),
-        ({"estimator": "tangent", "ridge": -0.1}, "ridge at least 0"),
-        ({"ridge": float("nan")}, "ridge at least 0"),
+        ({"estimator": "tangent", "k": 0}, "k must be a whole number from 1"),
+        ({"estimator": "tangent", "ridge": -0.1}, "ridge a number from 0 on"),
+        ({"ridge": float("nan")}, "ridge a number from 0 on"),
         ({"estimator": "tangent", "k": 6}, "k = 6 neighbours, but the reference set has 5 images"),
         ({"index": "lsh"}, "index: 'lsh' is unknown"),
         ({"space": "pixels"}, "space 'pixels' is unknown"),
@@ -304,3 +304,22 @@ def test_exclude_that_leaves_too_few(noise):
 def test_impossible_exclude(noise, estimator, exclude):
     with pytest.raises(InputError, match="exclude"):
         Manifold(estimator=estimator).fit(noise(5, size=8)).project(noise(5, size=8, seed=1), exclude=exclude)
+
+
+def test_failed_fit_leaves_nothing_fitted(noise):
+    manifold = Manifold(estimator="denoiser")
+    with pytest.raises(InputError, match="no network was trained on these"):
+        manifold.fit(noise(20))
+    with pytest.raises(InputError, match="call fit"):
+        manifold.project(noise(2))
+
+
+def test_denoiser_of_other_channels_is_refused_by_fit(noise):
+    with pytest.raises(InputError, match="reference: 1 channels, but the denoiser of 'photos' has 3"):
+        Manifold(estimator="denoiser", dataset="photos").fit(noise(20))
+
+
+@pytest.mark.parametrize("options", [{"k": 2.5}, {"k": "a"}, {"ridge": "x"}, {"seed": -1}, {"seed": 0.5}, {"space": 3}])
+def test_options_of_another_type_are_refused_at_once(options):
+    with pytest.raises(InputError, match=r"must be a whole number|is unknown"):
+        Manifold(**options)

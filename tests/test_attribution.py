@@ -54,13 +54,12 @@ def test_learns_a_constant_pattern(data):
     assert set(model.predict(artifacts)) <= {"dcgan", "real"}
 
 
-def test_labels_that_say_nothing_stay_near_chance():
-    artifacts, truth = images(96)
-    labels = truth.copy()
-    for label in np.unique(truth):  # half of each class is called by the other's name
-        labels[truth == label] = np.resize(np.unique(truth), (truth == label).sum())
-    score = Attributor(**FAST).fit(artifacts, labels).score(*images(400, seed=2))
-    assert 0.2 < score < 0.8
+def test_permuted_labels_stay_near_chance():
+    """On average over permutations: a single one scatters by 0.16."""
+    (artifacts, labels), test = images(96), images(400, seed=2)
+    permuted = [np.random.default_rng(seed).permutation(labels) for seed in range(5, 13)]
+    scores = [Attributor(**FAST).fit(artifacts, some).score(*test) for some in permuted]
+    assert 0.3 < np.mean(scores) < 0.7
 
 
 def test_integer_labels_and_uint8_images():

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from manifpt.embeddings import LITE, supervised_network
 
-BLOCKS = 3  # of the network: features at a half, a half and a quarter of the resolution
+BLOCKS = 3  # after the stem; with it, features at a half, a half, a quarter and an eighth of the resolution
 
 
 class Perceptual(nn.Module):

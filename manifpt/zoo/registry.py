@@ -131,7 +131,7 @@ LEVELS = {  # of difficulty: which models an attribution task tells apart
         "wgan-lp",
         "dragan-gp",
         "dragan-lp",
-    ),  # one generator network, other losses
+    ),  # one generator, other losses (and what trains with them)
     "L3": ("dcgan", "dcgan-s1", "dcgan-s2"),  # the same everything, other seeds
 }
 NOTES: dict[tuple[str, str], str] = {}  # (GM dataset, label): why a model that is flagged as collapsed is kept

@@ -25,7 +25,7 @@ R1_EVERY = 8  # steps
 
 
 class Linear(nn.Module):
-    """Equalised learning rate: weights of unit variance, scaled by 1/√inputs when used."""
+    """Equalised learning rate: weights of standard deviation 1/rate, scaled by rate/√inputs when used."""
 
     def __init__(self, inner: int, outer: int, *, bias: float = 0.0, rate: float = 1.0):
         super().__init__()

@@ -1,4 +1,6 @@
-r"""GANs. Six of them share one generator network, so that only the loss differs; `gan` is the one before convolutions.
+r"""GANs. Six of them share one generator network and differ in the loss; `gan` is the one before convolutions.
+
+With the loss go the discriminator's norm (layer norm where there is a penalty) and, for Wasserstein, the learning rate.
 
 =====================  ============================================================================  =================
 name                   discriminator loss                                                            source

@@ -36,7 +36,7 @@ class Attributor:
 
     Parameters
     ----------
-    network : {"auto", "cifar-resnet", "resnet50", "mlp"}
+    network : {"auto", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
         See `manifpt.networks`. ``auto``: ``cifar-resnet`` for images, ``mlp`` for vectors.
     recipe : {"short", "released"}
         See `manifpt.recipes`.
@@ -162,7 +162,7 @@ class Attributor:
         return self._apply(lambda batch: network(batch).softmax(1), network, artifacts)
 
     def features(self, artifacts) -> np.ndarray:
-        """Penultimate layer, float32 `(n, width)`; width is 64, 2048 or 512; `InputError` as `predict`."""
+        """Penultimate layer, float32 `(n, width)`, width 64 to 2048 by network; `InputError` as `predict`."""
         network, artifacts = self._fitted(artifacts)
         return self._apply(network.features, network, artifacts)
 

@@ -1,7 +1,8 @@
 r"""Classifiers of artifacts: standardise, a body that ends in features, one linear layer.
 
 `cifar-resnet` is the network of the authors' released script, `resnet50` the one the paper names (ManiFPT, Fig. 3),
-`mlp` one hidden layer for vectors, whose way into a "ResNet50-based" network the paper leaves open.
+`mlp` one hidden layer for vectors, whose way into a "ResNet50-based" network the paper leaves open. `xception` and `yu`
+are those of two baselines in small.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from manifpt.compute import seeded
 from manifpt.errors import InputError
 
-NETWORKS = ("cifar-resnet", "resnet50", "mlp")
+NETWORKS = ("cifar-resnet", "resnet50", "mlp", "xception", "yu")
 HIDDEN = 512  # units of the mlp
 
 
@@ -60,6 +61,23 @@ class Block(nn.Module):
         return F.relu(self.residual(x) + self.shortcut(x))
 
 
+class Separable(nn.Module):
+    """Two depthwise separable convolutions and a shortcut, as in Xception (Chollet 2017); a stride pools."""
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inner, outer in ((channels, width), (width, width)):
+            layers += [nn.ReLU(), nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)]
+            layers += [nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer)]
+        self.residual = nn.Sequential(*layers, nn.MaxPool2d(3, stride, 1) if stride > 1 else nn.Identity())
+        same = stride == 1 and channels == width
+        self.shortcut = nn.Identity() if same else nn.Conv2d(channels, width, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
+
+
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution as one matrix product: the same numbers, and several times faster where images are small."""
 
@@ -75,7 +93,7 @@ def build(
 
     Parameters
     ----------
-    name : {"cifar-resnet", "resnet50", "mlp"}
+    name : {"cifar-resnet", "resnet50", "mlp", "xception", "yu"}
     classes
         Number of logits.
     mean, sd : arrays of shape (c, 1, 1) or (d,)
@@ -89,7 +107,13 @@ def build(
     InputError
         The ImageNet weights are neither in torch's folder of downloads nor to be had.
     """
-    bodies = {"cifar-resnet": (_cifar_resnet, 64), "resnet50": (_resnet50, 2048), "mlp": (_mlp, HIDDEN)}
+    bodies = {
+        "cifar-resnet": (_cifar_resnet, 64),
+        "resnet50": (_resnet50, 2048),
+        "mlp": (_mlp, HIDDEN),
+        "xception": (_xception, 128),
+        "yu": (_yu, 128),
+    }
     body, width = bodies[name]
     tensors = {"mean": torch.as_tensor(mean, dtype=torch.float32), "sd": torch.as_tensor(sd, dtype=torch.float32)}
     with seeded(seed):
@@ -119,6 +143,22 @@ def _cifar_resnet(channels: int) -> nn.Module:
 
 def _mlp(entries: int) -> nn.Module:
     return nn.Sequential(nn.Linear(entries, HIDDEN), nn.ReLU())
+
+
+def _xception(channels: int) -> nn.Module:
+    """Entry, middle and exit flow of Xception (Chollet 2017) at widths 32, 64, 128."""
+    layers = [*_convolution(channels, 32, 1), Separable(32, 64, 2), Separable(64, 128, 2), Separable(128, 128, 1)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _yu(channels: int) -> nn.Module:
+    """Pairs of 3x3 convolutions and average pooling from 32x32 to 4x4, widths 16 to 128, then a dense layer."""
+    layers: list[nn.Module] = []
+    for before, width in ((channels, 16), (32, 32), (64, 64)):
+        for inner, outer in ((before, width), (width, 2 * width)):
+            layers += [nn.Conv2d(inner, outer, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(0.2)]
+        layers += [nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128 * 16, 128), nn.LeakyReLU(0.2))
 
 
 def _resnet50(channels: int, weights: str | None) -> nn.Module:

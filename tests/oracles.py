@@ -1,7 +1,7 @@
 """Naive transcriptions of the formulas, loop by loop, that the tests hold the package against."""
 
 import math
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import scipy.linalg
@@ -81,3 +81,25 @@ def nearest(points, queries, k=1, exclude=None):
         distances.append(squares[order])
         indices.append(order)
     return np.array(distances), np.array(indices)
+
+
+def azimuthal_average(grey):
+    """Pixel by pixel, of one grey image in [0, 1]: mean 20 ln|F| at each integer radius but the first and the last."""
+    h, w = grey.shape
+    spectrum = np.fft.fftshift(np.fft.fft2(grey)) + 1e-8
+    rings = {}
+    for i in range(h):
+        for j in range(w):
+            radius = int(math.sqrt((i - (h - 1) / 2) ** 2 + (j - (w - 1) / 2) ** 2))
+            rings.setdefault(radius, []).append(20 * math.log(abs(spectrum[i, j])))
+    means = [sum(rings[r]) / len(rings[r]) for r in sorted(rings)][1:-1]
+    return [(mean - min(means)) / (max(means) - min(means)) for mean in means]
+
+
+def co_occurrence(grey, levels):
+    counts = np.zeros((levels, levels))
+    for row in grey:
+        for a, b in pairwise(row):
+            counts[a * levels // 256, b * levels // 256] += 1
+            counts[b * levels // 256, a * levels // 256] += 1
+    return np.log1p(counts)

@@ -46,7 +46,11 @@ def unet(channels: int, **options) -> UNet2DModel:
         "norm_num_groups": 8,
         "add_attention": False,
     }
-    return UNet2DModel(**settings | options)
+    network = UNet2DModel(**settings | options)
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):  # slow in bf16 on a CPU
+            module.register_forward_pre_hook(lambda _, inputs: inputs[0].float())
+    return network
 
 
 def _predict(network: nn.Module, noisy: Tensor, times: Tensor) -> Tensor:
@@ -186,7 +190,7 @@ def ldm(channels: int, device: torch.device) -> Recipe:
             with autocast(device):
                 posterior = model.autoencoder.encode(images).latent_dist
                 decoded = model.autoencoder.decode(posterior.sample()).sample.float()
-                distance = perceptual(decoded, images).mean()
+            distance = perceptual(decoded, images).mean()
             error, kl = (decoded - images).abs().mean(), posterior.kl().mean() / posterior.mean[0].numel()
             _descend(model.autoencoder, optimisers["autoencoder"], error + distance + 1e-2 * kl)
             return {"L1": error.item(), "perceptual": distance.item(), "KL": kl.item()}

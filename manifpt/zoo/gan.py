@@ -145,8 +145,9 @@ def _adversarial(
     penalty: Callable[[Tensor], Tensor] | None = None,
     where: Callable[[Tensor, Tensor], Tensor] = between,
     rate: float = 2e-4,
+    batch_size: int = 32,
 ) -> Recipe:
-    """Train generator and discriminator against each other, a step of either in turn; 32 images a step."""
+    """Train generator and discriminator against each other, a step of either in turn."""
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), rate, (0.5, 0.99)) for player in players)
 
@@ -164,7 +165,7 @@ def _adversarial(
 
     modules = {"generator": generator, "discriminator": discriminator}
     task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    return Recipe(task, sample, batch_size)
 
 
 def _slope(discriminator: nn.Module, images: Tensor) -> Tensor:
@@ -198,7 +199,7 @@ def _convolutional(channels: int, device: torch.device, loss: Callable, **option
 
 def gan(channels: int, device: torch.device) -> Recipe:
     """The first GAN: multilayer perceptrons."""
-    return _adversarial(multilayer(channels), device, logistic)
+    return _adversarial(multilayer(channels), device, logistic, batch_size=64)
 
 
 dcgan = partial(_convolutional, loss=logistic)

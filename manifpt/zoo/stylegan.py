@@ -19,9 +19,9 @@ from manifpt.zoo.gan import descend, frozen
 from manifpt.zoo.recipe import Recipe
 
 LATENT = 256  # of z and of w
-WIDTHS = {4: 128, 8: 96, 16: 64, 32: 24}  # resolution: channels
+WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels
 GAMMA = 1.0
-R1_EVERY = 8  # steps
+R1_EVERY = 16  # steps
 
 
 class Linear(nn.Module):
@@ -140,8 +140,11 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor) -> Tensor:
-    """Half the size with the FIR filter [1, 3, 3, 1], as three box filters."""
-    return F.avg_pool2d(F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1), 2)
+    """Half the size with the FIR filter [1, 3, 3, 1]; in fp32, since bf16 is slower here."""
+    fir = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device) / 8
+    filters = (fir[:, None] * fir).expand(x.shape[1], 1, 4, 4)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv2d(x.float(), filters, stride=2, padding=1, groups=x.shape[1]).to(x.dtype)
 
 
 def _activate(x: Tensor) -> Tensor:
@@ -154,7 +157,7 @@ def sample(generator: Generator, n: int) -> Tensor:
 
 
 def stylegan2(channels: int, device: torch.device) -> Recipe:
-    """Adam 2e-3, betas (0, 0.99); 16 images a step."""
+    """Adam 2e-3, betas (0, 0.99); 32 images a step."""
     players = Generator(channels), Discriminator(channels)
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
@@ -174,7 +177,7 @@ def stylegan2(channels: int, device: torch.device) -> Recipe:
 
     modules = {"generator": generator, "discriminator": discriminator}
     task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size=16)
+    return Recipe(task, sample, batch_size=32)
 
 
 def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:

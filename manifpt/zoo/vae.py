@@ -7,6 +7,7 @@ r"""Variational auto-encoders that share one network.
 `dfc-vae` (Hou 2017) compares images by the features of a pretrained network instead.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -22,47 +23,31 @@ LATENT = 64
 WIDTH = 48
 
 
-class VAE(nn.Module):
-    """Convolutional encoder to (mean, log-variance) of 64 latents; decoder of transposed convolutions."""
-
-    def __init__(self, channels: int, latent: int = LATENT, width: int = WIDTH):
-        super().__init__()
-        self.encoder = nn.Sequential(
-            *self._down(channels, width),
-            *self._down(width, 2 * width),
-            *self._down(2 * width, 4 * width),
-            nn.Flatten(),
-            nn.Linear(4 * width * 16, 2 * latent),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, 4 * width * 16),
-            nn.Unflatten(1, (4 * width, 4, 4)),
-            nn.BatchNorm2d(4 * width),
-            nn.ReLU(inplace=True),
-            *self._up(4 * width, 2 * width),
-            *self._up(2 * width, width),
-            nn.ConvTranspose2d(width, channels, 4, 2, 1),
-        )
-
-    @staticmethod
-    def _down(inner: int, outer: int) -> list[nn.Module]:
-        return [nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
-
-    @staticmethod
-    def _up(inner: int, outer: int) -> list[nn.Module]:
-        return [nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images in [-1, 1] to (logits of the reconstruction, mean, log-variance)."""
-        mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
-        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        return self.decoder(z), mean, log_variance
+def encoder(channels: int, latent: int = LATENT, width: int = WIDTH) -> nn.Sequential:
+    """Images `(n, c, 32, 32)` to mean and log-variance of the latents, `(n, 128)`; strided convolutions."""
+    widths = [channels, width, 2 * width, 4 * width]
+    layers = [
+        layer
+        for inner, outer in itertools.pairwise(widths)
+        for layer in (nn.Conv2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
+    ]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * width * 16, 2 * latent))
 
 
-def sample(vae: nn.Module, n: int) -> Tensor:
+def decoder(channels: int, latent: int = LATENT, width: int = WIDTH) -> nn.Sequential:
+    """Latents `(n, 64)` to logits of images `(n, c, 32, 32)`; transposed convolutions."""
+    widths = [4 * width, 2 * width, width, channels]
+    layers = [nn.Linear(latent, 4 * width * 16), nn.Unflatten(1, (4 * width, 4, 4))]
+    for inner, outer in itertools.pairwise(widths):
+        layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+        layers += [nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=outer == channels)]
+    return nn.Sequential(*layers)
+
+
+def sample(decoder: nn.Module, n: int) -> Tensor:
     """n decoder means from standard normal latents, in [-1, 1]."""
-    device = next(vae.parameters()).device
-    return 2 * vae.decoder(torch.randn(n, LATENT, device=device)).sigmoid() - 1
+    device = next(decoder.parameters()).device
+    return 2 * decoder(torch.randn(n, LATENT, device=device)).sigmoid() - 1
 
 
 def _train(
@@ -74,20 +59,23 @@ def _train(
     batch_size: int,
 ) -> Recipe:
     """Adam 1e-3 on ``distance(logits, images) + weight * KL``, both means over the batch."""
-    vae = VAE(channels).to(device, memory_format=torch.channels_last)
+    vae = nn.ModuleDict({"encoder": encoder(channels), "decoder": decoder(channels)})
+    vae.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(vae.parameters(), 1e-3)
 
     def update(images: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
-            logits, mean, log_variance = vae(images)
-            reconstruction = distance(logits.float(), images).mean()
+            mean, log_variance = vae["encoder"](images).float().chunk(2, dim=1)
+            z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+            logits = vae["decoder"](z).float()
+        reconstruction = distance(logits, images).mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         optimiser.zero_grad(set_to_none=True)
         (reconstruction + weight * kl).backward()
         optimiser.step()
         return {"reconstruction": reconstruction.item(), "KL": kl.item()}
 
-    task = Task({"vae": vae}, {"adam": optimiser}, update, "vae", decay=0.998, anneal=True)
+    task = Task(dict(vae), {"adam": optimiser}, update, "decoder", decay=0.998, anneal=True)
     return Recipe(task, sample, batch_size=batch_size)
 
 

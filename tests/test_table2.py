@@ -4,7 +4,7 @@ import pytest
 
 from manifpt.answers import Answers
 from manifpt.errors import InputError
-from manifpt.experiments import rows, table2
+from manifpt.experiments import rows, runner, table2
 from manifpt.gm import load_gm
 
 SMALL = {"n_reference": 200, "n_test": 20, "epochs": 1}
@@ -71,7 +71,7 @@ class TestRows:
 class TestTable2:
     def test_interrupted_and_resumed(self, gm, tmp_path, monkeypatch):
         path, taken = tmp_path / "table2.csv", []
-        run = table2._run
+        run = runner._one
 
         def dies_at_the_third(*args):
             taken.append(args)
@@ -80,7 +80,7 @@ class TestTable2:
             return run(*args)
 
         options = {"methods": ("mccloskey18", "manifpt-sl-nearest"), "seeds": (0, 1), "path": path, **SMALL}
-        monkeypatch.setattr(table2, "_run", dies_at_the_third)
+        monkeypatch.setattr(runner, "_one", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             table2.table2(gm, {"all": (10,)}, **options)
         frame = table2.table2(gm, {"all": (10,)}, **options)

@@ -1,0 +1,135 @@
+"""Train and test methods of attribution, over tasks, sizes and seeds: what Tables 2 and 4 have in common.
+
+Each repetition (seed) draws other training and validation images and other initial weights; the test images are the
+same for all, so that two methods can be compared image by image.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from manifpt import metrics
+from manifpt.answers import Answers
+from manifpt.experiments.rows import classifier
+from manifpt.gm import draw
+from manifpt.methods import Classifier
+from manifpt.recipes import RECIPES
+from manifpt.results import Results
+
+MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
+VAL = 50  # images a class at most, to choose the epoch
+
+Pools = Mapping[str, np.ndarray]  # label: images, or what a classifier is shown of them
+Show = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a table is made of.
+
+    Attributes
+    ----------
+    name
+        Of the dataset, or of the pair, for the table's first column.
+    real
+        Name of the real set whose networks the methods use.
+    plan
+        Task to training images a class.
+    classes
+        Task to labels.
+    images
+        Split (``train``, ``val``, ``test``) to pools of uint8 images.
+    views
+        Method to what its classifier is shown of images in training, and in test, the latter by an ending that the
+        task's name gets.
+    samples
+        Checksums of what the images are.
+    """
+
+    name: str
+    real: str
+    plan: Mapping[str, Sequence[int]]
+    classes: Mapping[str, Sequence[str]]
+    images: Mapping[str, Pools]
+    views: Callable[[str], tuple[Show, Mapping[str, Show]]]
+    samples: object
+
+
+def run(
+    setting: Setting,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    limits: Mapping[str, int | None],
+    path: Path | None,
+    progress: bool,
+) -> pd.DataFrame:
+    """Rows of all methods, tidy; those already at `path` are kept, with which test images were named rightly beside it.
+
+    Parameters
+    ----------
+    limits
+        ``epochs``, ``n_reference``, ``n_test``: what the run was cut down to, None for nothing.
+
+    Raises
+    ------
+    InputError
+        Unknown method.
+    """
+    for method in methods:
+        classifier(method, real=setting.real)
+    results = Results(path, {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": setting.samples, **limits})
+    answers = Answers(path)
+    runs = [(task, n, seed) for task, sizes in setting.plan.items() for n in sizes for seed in seeds]
+    for method in tqdm(methods, desc=setting.name, unit="method", disable=not progress):
+        keys = [{"dataset": setting.name, "task": t, "method": method, "n_per_class": n, "seed": s} for t, n, s in runs]
+        todo = [key for key in keys if not results.has(**key)]
+        if not todo:
+            continue
+        show, tests = setting.views(method)
+        pools = {split: _map(show, setting.images[split]) for split in ("train", "val")}
+        tested = {ending: _map(tests[ending], setting.images["test"]) for ending in sorted(tests, reverse=True)}
+        for key in tqdm(todo, desc=method, unit="run", leave=False, disable=not progress):
+            learner = classifier(method, real=setting.real, seed=key["seed"], epochs=limits["epochs"])
+            labels = setting.classes[key["task"]]
+            for ending, right, scores, seconds in _one(learner, pools, tested, labels, key):
+                one = key | {"task": key["task"] + ending}
+                answers.add(right, **one, settings=results.settings)
+                results.add(scores, n=len(right), seconds=seconds, **one)
+    frame = results.frame
+    return frame[
+        (frame["settings"] == results.settings) & (frame["dataset"] == setting.name) & frame["method"].isin(methods)
+    ]
+
+
+def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:
+    return {label: show(pool) for label, pool in pools.items()}
+
+
+def _one(
+    learner: Classifier, pools: Mapping[str, Pools], tested: Mapping[str, Pools], labels: Sequence[str], key: dict
+) -> Iterator[tuple[str, np.ndarray, dict[str, float], float]]:
+    """Train once; yield for each test its ending, the answers `(n,)`, scores, and seconds of training and testing.
+
+    The plain test comes last: its row tells that a run is whole.
+    """
+    started = time.perf_counter()
+    n, seed = key["n_per_class"], key["seed"]
+    train, val = ({label: pools[split][label] for label in labels} for split in ("train", "val"))
+    few = min(n, *map(len, val.values()))
+    learner.fit(*draw(train, n, seed=seed), val=draw(val, few, seed=seed))
+    trained = time.perf_counter() - started
+    for ending, test in tested.items():
+        started = time.perf_counter()
+        rows, truth = draw({label: test[label] for label in labels}, None)
+        right = learner.predict(rows) == truth
+        seconds = trained + time.perf_counter() - started
+        scores = {"accuracy": right.mean()}
+        if key["task"] == "all" and n == MIDDLE and not ending:
+            scores["fdr"] = metrics.fd_ratio(learner.features(rows), truth, seed=seed)
+        yield ending, right, scores, seconds

@@ -1,0 +1,132 @@
+"""Table 4: train on the models of one GM dataset, name the same models where they were trained on another.
+
+Labels are the models that both have, and held-out reals (task ``all``), or one model a family (``L1``). Where one of
+the two sets is grey, both are: colour images become their luma; a network that was trained on colours is then shown
+grey as three equal channels, and what it gives of an image is averaged over them.
+
+Artifacts of test images are taken against the *test* set's own reals; tasks that end in ``, source reals`` repeat the
+test against those of the training set. Spaces and residuals that were learned stay those of the training set, but for
+the denoiser that estimates the manifold.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from manifpt.baselines.intensity import intensity
+from manifpt.errors import InputError
+from manifpt.experiments.rows import ROWS, shown
+from manifpt.experiments.runner import MIDDLE, VAL, Setting, Show, run
+from manifpt.gm import GMDataset
+from manifpt.zoo.registry import CHANNELS, LEVELS
+
+PAIRS = tuple(
+    (source, target)
+    for pair in (("gm-photo", "gm-cifar10"), ("gm-fashion", "gm-photo"), ("gm-fashion", "gm-cifar10"))
+    for source, target in (pair, pair[::-1])
+)
+TASKS = ("all", "L1")
+SOURCE_REALS = ", source reals"
+NETWORKS = ("marra19", "manifpt-ssl-nearest", "manifpt-ssl-tangent", "manifpt-rgb-denoiser", "control-ssl")
+PROJECTING = tuple(row for row in ROWS if row.startswith(("manifpt", "control-random", "control-target")))
+
+
+def table4(
+    source: GMDataset,
+    target: GMDataset,
+    *,
+    tasks: Sequence[str] = TASKS,
+    methods: Sequence[str] = ROWS,
+    seeds: Sequence[int] = (0, 1, 2),
+    n_per_class: int = MIDDLE,
+    n_reference: int | None = None,
+    n_test: int | None = None,
+    epochs: int | None = None,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train each method on `source` and test it on `target`; rows already at `path` are kept.
+
+    Parameters
+    ----------
+    tasks
+        Of `TASKS`.
+    n_per_class
+        Training images a class.
+    methods, seeds, n_reference, n_test, epochs, path, progress
+        As for `manifpt.experiments.table2.table2`.
+
+    Returns
+    -------
+    Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target.
+
+    Raises
+    ------
+    InputError
+        Before any training: an unknown method or task, no models in common.
+    """
+    classes = {task: _classes(source, target, task) for task in tasks}
+    labels = sorted(set().union(*classes.values()))
+    channels = min(CHANNELS[source.real], CHANNELS[target.real])
+
+    def pools(gm: GMDataset, split: str, n: int | None) -> dict[str, np.ndarray]:
+        return {label: in_channels(gm.images(label, split=split)[:n], channels) for label in labels}
+
+    images = {"train": pools(source, "train", n_per_class), "val": pools(source, "val", VAL)}
+    images["test"] = pools(target, "test", n_test)
+    setting = Setting(
+        f"{source.name} > {target.name}",
+        source.real,
+        dict.fromkeys(tasks, (n_per_class,)),
+        classes,
+        images,
+        lambda method: views(method, source, target, channels, n_reference),
+        [{label: gm.models[label]["samples"]["sha256"][:12] for label in labels if label in gm.models}
+         for gm in (source, target)],
+    )  # fmt: skip
+    limits = {"epochs": epochs, "n_reference": n_reference, "n_test": n_test}
+    return run(setting, methods=methods, seeds=seeds, limits=limits, path=path, progress=progress)
+
+
+def views(
+    method: str, source: GMDataset, target: GMDataset, channels: int, n_reference: int | None = None
+) -> tuple[Show, dict[str, Show]]:
+    """What a row's classifier is shown of training images, and of test images by the ending of the task's name."""
+
+    def view(real: str, reals: GMDataset) -> Show:
+        wanted = CHANNELS[real] if method in NETWORKS else channels
+        show = shown(method, real=real, reference=in_channels(reals.reference()[:n_reference], wanted))
+
+        def adapted(images: np.ndarray) -> np.ndarray:
+            rows = show(in_channels(images, wanted))
+            return rows.mean(1, keepdims=True) if rows.ndim == 4 and wanted > channels else rows
+
+        return adapted
+
+    train = view(source.real, source)
+    if method not in PROJECTING:
+        return train, {"": train}
+    own = target.real if method == "manifpt-rgb-denoiser" else source.real
+    return train, {"": view(own, target), SOURCE_REALS: train}
+
+
+def in_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 images `(n, c, h, w)` with 1 or 3 channels: luma of colours, or grey three times."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.repeat(3, axis=1)
+    return np.rint(intensity(images)).astype(np.uint8)[:, None]
+
+
+def _classes(source: GMDataset, target: GMDataset, task: str) -> tuple[str, ...]:
+    """Labels of a task that both datasets have; `InputError` for an unknown task or fewer than two models."""
+    if task not in TASKS:
+        raise InputError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}")
+    wanted = source.classes if task == "all" else LEVELS[task]
+    common = tuple(label for label in wanted if label in source.classes and label in target.classes)
+    if len(common) < 2:
+        raise InputError(f"{source.name} and {target.name}: no two of {', '.join(wanted)} in common; train more")
+    return common

@@ -1,0 +1,53 @@
+r"""Does a result agree with the paper? A rule, applied to paired answers.
+
+The difference in accuracy of two methods is tested by a paired bootstrap over seeds and test images: of both, as many
+are drawn with replacement as there are, and the p-value is twice the share of draws on the other side of zero. Several
+comparisons are corrected by Holm's method.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+DRAWS = 2000
+LEVEL = 0.05
+
+
+def paired_bootstrap(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """Difference in accuracy and its two-sided p-value.
+
+    Parameters
+    ----------
+    ours, theirs
+        bool `(seeds, n)`: which test images each method named rightly; same seeds, same images.
+    seed
+        Of the draws.
+    """
+    gain = ours.astype(np.float64) - theirs  # (seeds, n) in {-1, 0, 1}
+    seeds, n = gain.shape
+    rng = np.random.default_rng(seed)
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds  # (draws, seeds)
+    of_images = rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n  # (draws, n)
+    draws = np.einsum("ds,sn,dn->d", of_seeds, gain, of_images, optimize=True)
+    beyond = min((draws <= 0).mean(), (draws >= 0).mean())
+    return float(gain.mean()), float(min(1.0, max(2 * beyond, 1 / DRAWS)))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Adjusted p-values of several tests (Holm 1979), in the given order."""
+    p = np.asarray(p, np.float64)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1.0)[np.argsort(order)]
+
+
+def verdict(gains: Sequence[float], p: Sequence[float]) -> str:
+    """How a claim "ours is above each of these" fares, from differences in accuracy and adjusted p-values.
+
+    ``agrees`` if every difference is positive and significant, ``contradicts`` if one is negative and significant,
+    else ``weaker``.
+    """
+    gains, significant = np.asarray(gains), np.asarray(p) < LEVEL
+    if (significant & (gains < 0)).any():
+        return "contradicts"
+    return "agrees" if (significant & (gains > 0)).all() else "weaker"

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from manifpt.experiments.verdicts import holm, paired_bootstrap, verdict
+
+
+def answers(share, *, seeds=3, n=1000, seed=0):
+    return np.random.default_rng(seed).random((seeds, n)) < share
+
+
+class TestPairedBootstrap:
+    def test_a_clear_difference(self):
+        gain, p = paired_bootstrap(answers(0.9), answers(0.6, seed=1))
+        assert gain == pytest.approx(0.3, abs=0.03)
+        assert p <= 0.001
+
+    def test_changes_sign_with_the_sides(self):
+        ours, theirs = answers(0.7), answers(0.68, seed=1)
+        (gain, p), (loss, q) = paired_bootstrap(ours, theirs), paired_bootstrap(theirs, ours)
+        assert gain == -loss
+        assert p == q
+
+    def test_equal_answers_differ_in_nothing(self):
+        assert paired_bootstrap(answers(0.7), answers(0.7)) == (0.0, 1.0)
+
+    def test_pairs_count(self):
+        """A method that is right wherever the other one is, and 1 % more, is better beyond chance."""
+        theirs = answers(0.5)
+        ours = theirs | answers(0.02, seed=1)
+        assert paired_bootstrap(ours, theirs)[1] < 0.01
+        assert paired_bootstrap(answers(0.51, seed=2), theirs)[1] > 0.05
+
+    def test_holds_its_level(self):
+        """Of pairs that differ by chance alone, some 5 % are called different."""
+        p = [paired_bootstrap(answers(0.6, seed=i, n=200), answers(0.6, seed=1000 + i, n=200))[1] for i in range(100)]
+        assert np.mean(np.array(p) < 0.05) <= 0.2  # three seeds are few: the test is somewhat liberal
+
+    def test_what_one_seed_alone_gives_is_not_significant(self):
+        theirs = np.zeros((3, 500), bool)
+        ours = theirs.copy()
+        ours[0, :250] = True
+        theirs[1, :200] = True
+        assert paired_bootstrap(ours, theirs)[1] > 0.05
+
+
+class TestHolm:
+    def test_by_hand(self):
+        np.testing.assert_allclose(holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+
+    def test_one_and_capped(self):
+        np.testing.assert_allclose(holm([0.2]), [0.2])
+        np.testing.assert_allclose(holm([0.6, 0.7]), [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("gains", "p", "expected"),
+    [
+        ([0.1, 0.2], [0.01, 0.01], "agrees"),
+        ([0.1, 0.2], [0.01, 0.2], "weaker"),
+        ([0.1, -0.2], [0.01, 0.2], "weaker"),
+        ([0.1, -0.2], [0.01, 0.01], "contradicts"),
+    ],
+)
+def test_verdict(gains, p, expected):
+    assert verdict(gains, p) == expected

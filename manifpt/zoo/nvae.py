@@ -17,7 +17,7 @@ from manifpt.compute import autocast
 from manifpt.training import Task
 from manifpt.zoo.recipe import Recipe
 
-WIDTHS = {1: 64, 4: 96, 8: 64, 16: 32}  # resolution: channels
+WIDTHS = {1: 48, 4: 80, 8: 64, 16: 32}  # resolution: channels
 GROUPS = {1: 2, 4: 3, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
 LATENTS = {1: 32, 4: 8, 8: 8, 16: 8}  # resolution: channels of a group
 WARM_UP = 500  # steps

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from manifpt.experiments import table5
+from manifpt.gm import load_gm
+
+SIX = {"dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"}
+
+
+@pytest.fixture(scope="module")
+def design():
+    return table5.designs(load_gm("gm-fashion"))
+
+
+def features_that_show(design, variable, *, n=20, noise=0.1, seed=0):
+    """Made-up features that are one-hot in a variable: what a fingerprint of that choice alone would give."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(design.index.to_numpy(), n)
+    _, codes = np.unique(design.loc[labels, variable], return_inverse=True)
+    return np.eye(codes.max() + 1)[codes] + noise * rng.normal(size=(len(labels), codes.max() + 1)), labels
+
+
+def test_designs_are_those_of_the_manifest(design):
+    assert list(design.columns) == [*table5.NETWORK, "loss"]
+    assert design.loc["glow", "norm"] == "actnorm"
+    assert design.notna().all().all()
+
+
+class TestConfounding:
+    def test_by_hand(self):
+        design = pd.DataFrame({"a": list("xxyy"), "b": list("ppqq"), "c": list("prpr")})
+        np.testing.assert_allclose(table5.confounding(design), [[1, 1, 0], [1, 1, 0], [0, 0, 1]], atol=1e-12)
+
+    def test_of_the_zoo(self, design):
+        table = table5.confounding(design).to_numpy(float)
+        np.testing.assert_allclose(table, table.T)
+        np.testing.assert_allclose(np.diag(table), 1)
+        assert ((table >= 0) & (table <= 1 + 1e-12)).all()
+
+
+class TestClusters:
+    def test_find_the_variable_that_is_shown(self, design):
+        found = table5.clusters(*features_that_show(design, "norm"), design, seed=0, n_permutations=200)
+        for algorithm in ("k-means", "Ward"):
+            assert found.loc[algorithm, "norm"]["nmi"] == pytest.approx(1)
+            assert found.loc[algorithm, "norm"]["p_value"] < 0.02
+            assert found.loc[algorithm]["adjusted"].idxmax() == "norm"
+
+    def test_find_nothing_in_noise(self, design):
+        _, labels = features_that_show(design, "norm")
+        noise = np.random.default_rng(1).normal(size=(len(labels), 8))
+        found = table5.clusters(noise, labels, design, seed=0, n_permutations=200)
+        assert (found["p_value"] > 0.01).all()
+        assert found["adjusted"].abs().mean() < 0.3
+
+    def test_a_variable_of_one_value_is_left_out(self, design):
+        some = design.loc[["dcgan", "lsgan", "wgan-gp"]]
+        found = table5.clusters(*features_that_show(some, "loss"), some, seed=0, n_permutations=20)
+        assert set(found.index.get_level_values("variable")) == {"loss"}
+
+
+class TestHeldOut:
+    def test_twins_share_the_network(self, design):
+        assert set(table5.twins(design, "lsgan")) >= SIX
+        assert "glow" not in table5.twins(design, "lsgan")
+        assert table5.twins(design, "glow") == ["glow"]
+
+    def test_a_choice_that_is_shown_is_named(self, design):
+        parts = {split: features_that_show(design, "norm", seed=seed) for seed, split in enumerate(("train", "test"))}
+        for model in ("dcgan", "ddpm"):
+            table = table5.predicted(parts, design, model, [model])
+            assert table.loc["norm", "predicted"] == table.loc["norm", "true"] == design.loc[model, "norm"]
+            assert table.loc["norm", "possible"]
+
+    def test_a_value_that_no_other_model_has_is_impossible(self, design):
+        parts = {split: features_that_show(design, "norm") for split in ("train", "test")}
+        table = table5.predicted(parts, design, "glow", ["glow"])
+        assert not table.loc["norm", "possible"]
+        assert table.loc["norm", "predicted"] != "actnorm"
+        assert table.loc["norm", "majority"] == "batch"
+
+    def test_features_of_a_model_that_was_not_seen(self):
+        gm = load_gm("gm-fashion").only("dcgan", "ddpm", "beta-vae")
+        parts = table5.features_of(
+            gm, "manifpt-sl-nearest", without=["ddpm"], n_per_class=8, n_reference=60, n_test=5, epochs=1
+        )
+        for split, n in (("train", 8), ("test", 5)):
+            features, labels = parts[split]
+            assert features.shape == (3 * n, 512)
+            assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == dict.fromkeys(gm.models, n)

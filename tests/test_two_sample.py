@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from manifpt.errors import InputError
+from manifpt.experiments.two_sample import mmd_test, two_sample
+from manifpt.gm import load_gm
+
+
+def normal(n, shift=0.0, seed=0, d=5):
+    return np.random.default_rng(seed).normal(shift, 1, (n, d))
+
+
+class TestMMD:
+    def test_statistic_pair_by_pair(self):
+        x, y = normal(6), normal(6, 0.5, 1)
+        points = np.concatenate([x, y])
+        distances = [((a - b) ** 2).sum() for i, a in enumerate(points) for b in points[:i]]
+
+        def k(a, b):
+            return np.exp(-((a - b) ** 2).sum() / np.median(distances))
+
+        expected = sum(
+            k(a, b) + k(c, d) - 2 * k(a, d) for a, c in zip(x, y, strict=True) for b, d in zip(x, y, strict=True)
+        )
+        assert mmd_test(x, y, n_permutations=1)[0] == pytest.approx(expected / 36)
+
+    def test_finds_a_shift(self):
+        assert mmd_test(normal(60), normal(60, 0.7, 1), n_permutations=200)[1] == pytest.approx(1 / 201)
+
+    def test_holds_its_level(self):
+        p = np.array(
+            [mmd_test(normal(20, seed=2 * i), normal(20, seed=2 * i + 1), n_permutations=99)[1] for i in range(200)]
+        )
+        assert 0.01 <= (p <= 0.05).mean() <= 0.1
+        assert p.mean() == pytest.approx(0.5, abs=0.08)
+
+    def test_the_same_sample_twice(self):
+        assert mmd_test(normal(10), normal(10), n_permutations=50) == (pytest.approx(0, abs=1e-12), 1.0)
+
+    def test_wrong_input(self):
+        with pytest.raises(InputError, match="one shape"):
+            mmd_test(normal(4), normal(5))
+
+
+def test_models_differ_and_halves_do_not():
+    gm = load_gm("gm-fashion").only("beta-vae", "dcgan")
+    frame = two_sample(gm, "control-sl", n=60, n_permutations=200)
+    assert len(frame) == 6
+    between = frame["first"] != frame["second"]
+    assert (frame.loc[between, "p_holm"] < 0.05).all()
+    assert (frame.loc[~between, "p"] > 0.01).all()
+    assert frame.loc[~between, "p_holm"].isna().all()
+
+
+def test_too_few_images():
+    with pytest.raises(InputError, match="test images"):
+        two_sample(load_gm("gm-fashion").only("beta-vae"), n=10**4, n_reference=50)

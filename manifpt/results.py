@@ -5,6 +5,7 @@ hash whose meaning stands in ``settings.json`` beside the table.
 """
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,3 +54,9 @@ class Results:
         if self.path:
             with files.atomic(self.path) as temporary:
                 self.frame.to_csv(temporary, index=False)
+
+    def of(self, *, dataset: str, methods: Sequence[str]) -> pd.DataFrame:
+        """The rows of a dataset and of some methods that were made with these settings."""
+        frame = self.frame
+        mine = (frame["settings"] == self.settings) & (frame["dataset"] == dataset)
+        return frame[mine & frame["method"].isin(methods)]

@@ -1,8 +1,10 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.experiments import table5
+from manifpt.experiments import held_out, table5
 from manifpt.gm import load_gm
 
 SIX = {"dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"}
@@ -22,7 +24,7 @@ def features_that_show(design, variable, *, n=20, noise=0.1, seed=0):
 
 
 def test_designs_are_those_of_the_manifest(design):
-    assert list(design.columns) == [*table5.NETWORK, "loss"]
+    assert list(design.columns) == [*held_out.NETWORK, "loss"]
     assert design.loc["glow", "norm"] == "actnorm"
     assert design.notna().all().all()
 
@@ -62,20 +64,20 @@ class TestClusters:
 
 class TestHeldOut:
     def test_twins_share_the_network(self, design):
-        assert set(table5.twins(design, "lsgan")) >= SIX
-        assert "glow" not in table5.twins(design, "lsgan")
-        assert table5.twins(design, "glow") == ["glow"]
+        assert set(held_out.twins(design, "lsgan")) >= SIX
+        assert "glow" not in held_out.twins(design, "lsgan")
+        assert held_out.twins(design, "glow") == ["glow"]
 
     def test_a_choice_that_is_shown_is_named(self, design):
         parts = {split: features_that_show(design, "norm", seed=seed) for seed, split in enumerate(("train", "test"))}
         for model in ("dcgan", "ddpm"):
-            table = table5.predicted(parts, design, model, [model])
+            table = held_out.predicted(parts, design, model, [model])
             assert table.loc["norm", "predicted"] == table.loc["norm", "true"] == design.loc[model, "norm"]
             assert table.loc["norm", "possible"]
 
     def test_a_value_that_no_other_model_has_is_impossible(self, design):
         parts = {split: features_that_show(design, "norm") for split in ("train", "test")}
-        table = table5.predicted(parts, design, "glow", ["glow"])
+        table = held_out.predicted(parts, design, "glow", ["glow"])
         assert not table.loc["norm", "possible"]
         assert table.loc["norm", "predicted"] != "actnorm"
         assert table.loc["norm", "majority"] == "batch"
@@ -89,3 +91,34 @@ class TestHeldOut:
             features, labels = parts[split]
             assert features.shape == (3 * n, 512)
             assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == dict.fromkeys(gm.models, n)
+
+
+LIMITS = {"n_per_class": 8, "n_reference": 60, "n_test": 6, "epochs": 1}
+
+
+def test_table5_keeps_its_rows(tmp_path, monkeypatch):
+    gm, path = load_gm("gm-fashion").only("dcgan", "ddpm", "gan"), tmp_path / "table5.csv"
+    monkeypatch.setattr(table5, "PERMUTATIONS", 20)
+    options = {"methods": ["control-sl"], "seeds": (0, 1), "path": path, **LIMITS}
+    frame = table5.table5(gm, **options)
+    assert set(frame["task"]) == {"k-means", "Ward"}
+    assert {"nmi up", "p_value norm", "adjusted loss"} <= set(frame["metric"])
+    assert frame.loc[frame["metric"].str.startswith("nmi"), "value"].between(0, 1).all()
+    monkeypatch.setattr(table5, "features_of", None)  # a second call computes nothing
+    assert len(table5.table5(gm, **options)) == len(frame)
+
+
+def test_held_out_rows(tmp_path, monkeypatch):
+    gm, path = load_gm("gm-fashion").only("dcgan", "lsgan", "ddpm", "ldm"), tmp_path / "held_out.csv"
+    options = {"methods": ["control-sl"], "seeds": (0,), "path": path, **LIMITS}
+    frame = held_out.held_out(gm, **options)
+    values = frame.set_index(["task", "metric"])["value"]
+    assert values["held-out model", "possible norm"] == 1
+    assert values["held-out network", "possible norm"] == 0  # the two GANs are twins, the two diffusion models too
+    assert values["held-out model", "possible loss"] == 0
+    for task, variable in itertools.product(held_out.TASKS, ("up", "norm", "loss")):
+        assert values[task, f"predicted {variable}"] <= values[task, f"possible {variable}"]
+        assert values[task, f"majority {variable}"] <= values[task, f"possible {variable}"]
+    assert (frame["n"] == 4).all()
+    monkeypatch.setattr(held_out, "features_of", None)
+    assert len(held_out.held_out(gm, **options)) == len(frame)

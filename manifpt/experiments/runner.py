@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from manifpt import metrics
 from manifpt.answers import Answers
 from manifpt.experiments.rows import classifier
-from manifpt.gm import draw
+from manifpt.gm import GMDataset, draw
 from manifpt.methods import Classifier
 from manifpt.recipes import RECIPES
 from manifpt.results import Results
@@ -34,10 +34,8 @@ class Setting:
 
     Attributes
     ----------
-    name
-        Of the dataset, or of the pair, for the table's first column.
-    real
-        Name of the real set whose networks the methods use.
+    gms
+        The dataset, or that of training and that of test. Their names are the table's first column.
     plan
         Task to training images a class.
     classes
@@ -47,17 +45,23 @@ class Setting:
     views
         Method to what its classifier is shown of images in training, and in test, the latter by an ending that the
         task's name gets.
-    samples
-        Checksums of what the images are.
     """
 
-    name: str
-    real: str
+    gms: tuple[GMDataset, ...]
     plan: Mapping[str, Sequence[int]]
     classes: Mapping[str, Sequence[str]]
     images: Mapping[str, Pools]
     views: Callable[[str], tuple[Show, Mapping[str, Show]]]
-    samples: object
+
+    @property
+    def name(self) -> str:
+        """Of the dataset or of the pair."""
+        return " > ".join(gm.name for gm in self.gms)
+
+    @property
+    def real(self) -> str:
+        """Name of the real set whose networks the methods use: that of training."""
+        return self.gms[0].real
 
 
 def run(
@@ -83,7 +87,7 @@ def run(
     """
     for method in methods:
         classifier(method, real=setting.real)
-    results = Results(path, {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": setting.samples, **limits})
+    results = Results(path, settings_of(*setting.gms) | limits)
     answers = Answers(path)
     runs = [(task, n, seed) for task, sizes in setting.plan.items() for n in sizes for seed in seeds]
     for method in tqdm(methods, desc=setting.name, unit="method", disable=not progress):
@@ -101,10 +105,13 @@ def run(
                 one = key | {"task": key["task"] + ending}
                 answers.add(right, **one, settings=results.settings)
                 results.add(scores, n=len(right), seconds=seconds, **one)
-    frame = results.frame
-    return frame[
-        (frame["settings"] == results.settings) & (frame["dataset"] == setting.name) & frame["method"].isin(methods)
-    ]
+    return results.of(dataset=setting.name, methods=methods)
+
+
+def settings_of(*gms: GMDataset) -> dict:
+    """What the rows of an experiment depend on: the recipe of training, and the samples of the datasets' models."""
+    samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
+    return {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": samples}
 
 
 def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:

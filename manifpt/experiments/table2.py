@@ -76,8 +76,7 @@ def table2(
         show = shown(method, real=gm.real, reference=reference)
         return show, {"": show}
 
-    samples = {label: record["samples"]["sha256"][:12] for label, record in gm.models.items()}
-    setting = Setting(gm.name, gm.real, plan, classes, images, views, samples)
+    setting = Setting((gm,), plan, classes, images, views)
     limits = {"epochs": epochs, "n_reference": n_reference, "n_test": n_test}
     return run(setting, methods=methods, seeds=seeds, limits=limits, path=path, progress=progress)
 

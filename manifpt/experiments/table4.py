@@ -77,15 +77,12 @@ def table4(
     images = {"train": pools(source, "train", n_per_class), "val": pools(source, "val", VAL)}
     images["test"] = pools(target, "test", n_test)
     setting = Setting(
-        f"{source.name} > {target.name}",
-        source.real,
+        (source, target),
         dict.fromkeys(tasks, (n_per_class,)),
         classes,
         images,
         lambda method: views(method, source, target, channels, n_reference),
-        [{label: gm.models[label]["samples"]["sha256"][:12] for label in labels if label in gm.models}
-         for gm in (source, target)],
-    )  # fmt: skip
+    )
     limits = {"epochs": epochs, "n_reference": n_reference, "n_test": n_test}
     return run(setting, methods=methods, seeds=seeds, limits=limits, path=path, progress=progress)
 

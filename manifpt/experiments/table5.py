@@ -4,28 +4,27 @@ An attributor is trained to tell the models apart (no reals); its penultimate fe
 each design variable into as many clusters as it has values: images by k-means, models by Ward's method on their mean
 features. NMI with the variable is set beside its distribution when the values are dealt out to the *models* at random.
 
-Choices go together (`confounding`), so one step further: leave a model out of training and name its design choice by
-logistic regression on the features of the others, by majority over its test images. Left out is the model alone, or
-every model with the same generator network, lest a twin gives the answer.
+Choices go together: `confounding` says how much. One step further goes `manifpt.experiments.held_out`.
 """
 
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats.contingency import association
 from sklearn.cluster import AgglomerativeClustering, KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
 from manifpt.experiments.rows import classifier, shown
-from manifpt.experiments.runner import MIDDLE, VAL
+from manifpt.experiments.runner import MIDDLE, VAL, settings_of
 from manifpt.gm import GMDataset, draw
 from manifpt.metrics import nmi_permutation
+from manifpt.results import Results
 
 METHODS = tuple(f"manifpt-{space}-{e}" for space in ("rgb", "freq", "sl", "ssl") for e in ("nearest", "tangent"))
-NETWORK = ("up", "nonlinearity", "norm", "down", "skip")  # the variables of the generator network; `loss` is the other
+PERMUTATIONS = 1000
 
 
 def designs(gm: GMDataset) -> pd.DataFrame:
@@ -43,7 +42,7 @@ def confounding(design: pd.DataFrame) -> pd.DataFrame:
 
 
 def clusters(
-    features: np.ndarray, labels: np.ndarray, design: pd.DataFrame, *, seed: int, n_permutations: int = 1000
+    features: np.ndarray, labels: np.ndarray, design: pd.DataFrame, *, seed: int, n_permutations: int = PERMUTATIONS
 ) -> pd.DataFrame:
     """How well clusters follow each variable that has two values at least.
 
@@ -104,34 +103,44 @@ def features_of(
     return {split: (learner.features(rows), labels) for split, (rows, labels) in drawn.items()}
 
 
-def twins(design: pd.DataFrame, model: str) -> list[str]:
-    """The models with the generator network of `model`, itself among them."""
-    network = design[list(NETWORK)]
-    return design.index[(network == network.loc[model]).all(axis=1)].tolist()
-
-
-def predicted(
-    parts: dict[str, tuple[np.ndarray, np.ndarray]], design: pd.DataFrame, model: str, without: Sequence[str]
+def table5(
+    gm: GMDataset,
+    *,
+    methods: Sequence[str] = METHODS,
+    seeds: Sequence[int] = (0, 1, 2),
+    n_per_class: int = MIDDLE,
+    n_reference: int | None = None,
+    n_test: int | None = None,
+    epochs: int | None = None,
+    path: Path | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """A held-out model's design choices, as logistic regression on the features of the others names them.
+    """`clusters` of each method's features; rows already at `path` are kept.
+
+    Parameters
+    ----------
+    methods, seeds, n_per_class, n_reference, n_test, epochs, path, progress
+        As for `manifpt.experiments.table2.table2`.
 
     Returns
     -------
-    Index variable; columns ``true``, ``predicted`` (most frequent over the model's test images), ``majority`` (most
-    frequent value among the others), ``possible`` (whether any of the others has the true value).
+    Tidy frame: task ``k-means`` or ``Ward``, metric ``nmi``, ``null_mean``, ``null_sd``, ``p_value`` or ``adjusted`` of
+    a variable, as in ``nmi up``; `n` images of `gm.models`.
     """
-    (train, train_labels), (test, test_labels) = parts["train"], parts["test"]
-    kept = ~np.isin(train_labels, without)
-    rows = {}
-    for variable in design:
-        others = design[variable].drop(index=list(without))
-        value, majority = design.loc[model, variable], others.mode()[0]
-        if others.nunique() < 2:
-            named = majority
-        else:
-            regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            regression.fit(train[kept], design.loc[train_labels[kept], variable].to_numpy())
-            names, counts = np.unique(regression.predict(test[test_labels == model]), return_counts=True)
-            named = names[counts.argmax()]
-        rows[variable] = {"true": value, "predicted": named, "majority": majority, "possible": value in set(others)}
-    return pd.DataFrame(rows).T.rename_axis("variable")
+    design = designs(gm)
+    limits = {"n_reference": n_reference, "n_test": n_test, "epochs": epochs}
+    results = Results(path, settings_of(gm) | limits | {"permutations": PERMUTATIONS})
+    runs = [(method, seed) for method in methods for seed in seeds]
+    for method, seed in tqdm(runs, desc=f"{gm.name}, clusters", unit="run", disable=not progress):
+        key = {"dataset": gm.name, "method": method, "n_per_class": n_per_class, "seed": seed}
+        if results.has(**key, task="Ward"):
+            continue
+        started = time.perf_counter()
+        features, labels = features_of(gm, method, seed=seed, n_per_class=n_per_class, **limits)["test"]
+        found = clusters(features, labels, design, seed=seed)
+        seconds = time.perf_counter() - started
+        for algorithm in ("k-means", "Ward"):
+            table = found.loc[algorithm]
+            scores = {f"{score} {variable}": table.loc[variable, score] for variable in table.index for score in table}
+            results.add(scores, n=len(labels), seconds=seconds, task=algorithm, **key)
+    return results.of(dataset=gm.name, methods=methods)

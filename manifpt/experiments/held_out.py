@@ -1,0 +1,121 @@
+"""Can a design choice be read off the fingerprint of a model that was never seen?
+
+A model is left out of the training of an attributor, and its design choice named by logistic regression on the features
+of the others, by majority over its test images. Left out is the model alone (``held-out model``), or every model with
+the same generator network (``held-out network``), lest a twin gives the answer. Beside it stands the most frequent
+value among the others.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+
+from manifpt.errors import InputError
+from manifpt.experiments.runner import MIDDLE, settings_of
+from manifpt.experiments.table5 import designs, features_of
+from manifpt.gm import GMDataset
+from manifpt.results import Results
+
+METHODS = ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent")
+NETWORK = ("up", "nonlinearity", "norm", "down", "skip")  # the variables of the generator network; `loss` is the other
+TASKS = ("held-out model", "held-out network")
+
+
+def twins(design: pd.DataFrame, model: str) -> list[str]:
+    """The models with the generator network of `model`, itself among them."""
+    network = design[list(NETWORK)]
+    return design.index[(network == network.loc[model]).all(axis=1)].tolist()
+
+
+def predicted(
+    parts: dict[str, tuple[np.ndarray, np.ndarray]], design: pd.DataFrame, model: str, without: Sequence[str]
+) -> pd.DataFrame:
+    """A held-out model's design choices, as logistic regression on the features of the others names them.
+
+    Returns
+    -------
+    Index variable; columns ``true``, ``predicted`` (most frequent over the model's test images), ``majority`` (most
+    frequent value among the others), ``possible`` (whether any of the others has the true value).
+    """
+    (train, train_labels), (test, test_labels) = parts["train"], parts["test"]
+    kept = ~np.isin(train_labels, without)
+    rows = {}
+    for variable in design:
+        others = design[variable].drop(index=list(without))
+        value, majority = design.loc[model, variable], others.mode()[0]
+        if others.nunique() < 2:
+            named = majority
+        else:
+            regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+            regression.fit(train[kept], design.loc[train_labels[kept], variable].to_numpy())
+            names, counts = np.unique(regression.predict(test[test_labels == model]), return_counts=True)
+            named = names[counts.argmax()]
+        rows[variable] = {"true": value, "predicted": named, "majority": majority, "possible": value in set(others)}
+    return pd.DataFrame(rows).T.rename_axis("variable")
+
+
+def held_out(
+    gm: GMDataset,
+    *,
+    methods: Sequence[str] = METHODS,
+    tasks: Sequence[str] = TASKS,
+    seeds: Sequence[int] = (0, 1, 2),
+    n_per_class: int = MIDDLE,
+    n_reference: int | None = None,
+    n_test: int | None = None,
+    epochs: int | None = None,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Name every model's design choices without having seen it; rows already at `path` are kept.
+
+    Parameters
+    ----------
+    tasks
+        Of `TASKS`.
+    methods, seeds, n_per_class, n_reference, n_test, epochs, path, progress
+        As for `manifpt.experiments.table2.table2`.
+
+    Returns
+    -------
+    Tidy frame, metrics ``predicted up`` and so on: the share of the `n` models whose value is named rightly;
+    ``majority up``: by the most frequent value; ``possible up``: at best, since a value that no other model has cannot
+    be named.
+
+    Raises
+    ------
+    InputError
+        An unknown task.
+    """
+    if unknown := set(tasks) - set(TASKS):
+        raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(TASKS)}")
+    design = designs(gm)
+    limits = {"n_reference": n_reference, "n_test": n_test, "epochs": epochs}
+    results = Results(path, settings_of(gm) | limits)
+    runs = [(task, method, seed) for task in tasks for method in methods for seed in seeds]
+    for task, method, seed in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not progress):
+        key = {"dataset": gm.name, "task": task, "method": method, "n_per_class": n_per_class, "seed": seed}
+        if results.has(**key):
+            continue
+        started, tables = time.perf_counter(), {}
+        groups = {tuple([model] if task == TASKS[0] else twins(design, model)) for model in design.index}
+        for group in sorted(groups):
+            parts = features_of(gm, method, without=group, seed=seed, n_per_class=n_per_class, **limits)
+            tables |= {model: predicted(parts, design, model, group) for model in group}
+        everything = pd.concat(tables)  # (model, variable) by column
+        right = pd.DataFrame({
+            "predicted": everything["predicted"] == everything["true"],
+            "majority": everything["majority"] == everything["true"],
+            "possible": everything["possible"].astype(bool),
+        })  # fmt: skip
+        shares = right.groupby(level="variable").mean()
+        scores = {f"{score} {variable}": shares.loc[variable, score] for variable in shares.index for score in shares}
+        results.add(scores, n=len(tables), seconds=time.perf_counter() - started, **key)
+    return results.of(dataset=gm.name, methods=methods)

@@ -37,7 +37,7 @@ bench: setup ## time the projection against faiss and a per-image loop
 	$(BIN)/manifpt bench projection
 
 tables: setup ## write the README's tables anew from the committed results and the last runs
-	$(BIN)/manifpt tables
+	$(BIN)/manifpt readme
 
 notebooks: setup ## run every notebook and keep the outputs in it, as they are committed
 	$(BIN)/manifpt reproduce --in-place --jobs $(JOBS)

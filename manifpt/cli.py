@@ -84,8 +84,28 @@ def _summarise(records, tasks) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: manifpt tables")
-def tables() -> None:
+@app.command(epilog="Example: manifpt tables --table 2 --dataset gm-fashion --profile smoke")
+def tables(
+    table: Annotated[
+        list[str], typer.Option(metavar="NAME", help="2, 4, 5 or held-out; may be repeated. Default: all.")
+    ] = [],  # noqa: B006
+    dataset: Annotated[
+        list[str], typer.Option(metavar="NAME", help="GM dataset to train on; may be repeated. Default: all.")
+    ] = [],  # noqa: B006
+    profile: Annotated[
+        str, typer.Option(metavar="NAME", help="smoke: minutes; full: hours, into data/results.")
+    ] = "smoke",
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are there, and go on.")] = False,
+) -> None:
+    """Compute result tables, row by row, and print each with mean ± sd over seeds."""
+    from manifpt.experiments.batch import compute, summary
+
+    for frame in compute(table, dataset, profile=profile, resume=resume):
+        typer.echo(f"{frame['dataset'].iloc[0]}, n = {frame['n'].max()}\n{summary(frame).to_string()}")
+
+
+@app.command(epilog="Example: manifpt readme")
+def readme() -> None:
     """Make the README's tables and figure anew from the notebooks, their last runs and the committed data."""
     from manifpt.tables import notebook_table, overview, rewrite
 

@@ -1,0 +1,99 @@
+"""The result tables as a batch: which experiment, on which datasets, at which size, into which file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from manifpt import paths
+from manifpt.errors import InputError
+from manifpt.experiments import held_out, table2, table4, table5
+from manifpt.gm import load_gm
+from manifpt.zoo.registry import DATASETS
+
+PROFILES = ("smoke", "full")
+
+
+@dataclass(frozen=True)
+class Table:
+    """An experiment with a file of its own.
+
+    Attributes
+    ----------
+    compute
+        Called with GM datasets and options.
+    inputs
+        The datasets of each part.
+    smoke
+        Options of a run of some minutes; the full profile has none.
+    """
+
+    compute: Callable[..., pd.DataFrame]
+    inputs: tuple[tuple[str, ...], ...]
+    smoke: dict
+
+
+SMALL = {"seeds": (0,), "n_reference": 2000, "n_test": 20, "epochs": 2}
+EACH = tuple((name,) for name in DATASETS)
+TABLES = {
+    "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
+    "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
+    "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
+    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": ("manifpt-rgb-nearest",)}),
+}
+
+
+def compute(
+    tables: Sequence[str] = (), datasets: Sequence[str] = (), *, profile: str = "full", resume: bool = False
+) -> Iterator[pd.DataFrame]:
+    """Compute the given tables, or all, and yield the rows of each part when it is done.
+
+    Rows are written one by one to ``data/results/`` (full) or to ``tables/smoke/`` among the runs (smoke).
+
+    Parameters
+    ----------
+    datasets
+        GM datasets; of pairs, that of training. None for all.
+    resume
+        Keep the rows that are there and go on.
+
+    Raises
+    ------
+    InputError
+        Before any work: an unknown name; rows that are there already, without `resume`.
+    """
+    for what, given, known in (("table", tables, TABLES), ("dataset", datasets, DATASETS)):
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"{what} {unknown[0]!r} is unknown; choose one of {', '.join(known)}")
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
+    chosen = {name: TABLES[name] for name in (tables or TABLES)}
+    if not resume and (there := [path for name in chosen if (path := path_of(name, profile)).exists()]):
+        raise InputError(f"{there[0]}: is there already; --resume keeps its rows and goes on, or remove it")
+    return _parts(chosen, datasets, profile)
+
+
+def path_of(table: str, profile: str) -> Path:
+    """Where the rows of a table go."""
+    folder = paths.results() if profile == "full" else paths.runs() / "tables" / profile
+    return folder / (f"table{table}.csv" if table.isdecimal() else f"{table.replace('-', '_')}.csv")
+
+
+def _parts(chosen: dict[str, Table], datasets: Sequence[str], profile: str) -> Iterator[pd.DataFrame]:
+    for name, table in chosen.items():
+        options = table.smoke if profile == "smoke" else {}
+        for inputs in table.inputs:
+            if not datasets or inputs[0] in datasets:
+                yield table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± standard deviation over seeds: a row a method, a column a task, metric and number of training images."""
+    columns = ["task", "metric", "n_per_class"]
+
+    def text(values: pd.Series) -> str:
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+    wide = frame.pivot_table("value", "method", columns, aggfunc=text, fill_value="", sort=False)
+    return wide.reindex(frame["method"].drop_duplicates())

@@ -1,0 +1,71 @@
+import pandas as pd
+import pytest
+
+from manifpt import paths
+from manifpt.errors import InputError
+from manifpt.experiments import batch
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Calls of a made-up table, which writes one row."""
+    calls = []
+
+    def compute(*gms, path, progress, **options):
+        calls.append(([gm.name for gm in gms], options))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("row\n")
+        return pd.DataFrame({"dataset": [gms[0].name]})
+
+    inputs = ("gm-fashion",), ("gm-fashion", "gm-photo"), ("gm-photo", "gm-fashion")
+    monkeypatch.setattr(batch, "TABLES", {"2": batch.Table(compute, inputs, {"seeds": (0,)})})
+    return calls
+
+
+class TestCompute:
+    def test_chosen_parts_with_the_profiles_options(self, computed, tmp_path, monkeypatch):
+        monkeypatch.setattr(paths, "results", lambda: tmp_path)
+        assert len(list(batch.compute(["2"], ["gm-fashion"], profile="full"))) == 2
+        assert computed == [(["gm-fashion"], {}), (["gm-fashion", "gm-photo"], {})]
+        assert (tmp_path / "table2.csv").exists()
+
+    def test_smoke_rows_are_not_among_the_results(self, computed):
+        list(batch.compute(profile="smoke", resume=True))
+        assert computed[0][1] == {"seeds": (0,)}
+        assert paths.results() not in batch.path_of("2", "smoke").parents
+
+    def test_rows_are_never_overwritten(self, computed, tmp_path, monkeypatch):
+        monkeypatch.setattr(paths, "results", lambda: tmp_path)
+        (tmp_path / "table2.csv").write_text("precious\n")
+        with pytest.raises(InputError, match="--resume"):
+            batch.compute(profile="full")
+        assert not computed
+        list(batch.compute(profile="full", resume=True))
+        assert len(computed) == 3
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [({"tables": ["3"]}, "table '3'"), ({"datasets": ["gm"]}, "gm-fashion"), ({"profile": "big"}, "smoke, full")],
+    )
+    def test_wrong_input_at_once(self, options, message):
+        with pytest.raises(InputError, match=message):
+            batch.compute(**options)
+
+
+def test_names_of_the_files():
+    assert [batch.path_of(name, "full").name for name in batch.TABLES] == [
+        "table2.csv",
+        "table4.csv",
+        "table5.csv",
+        "held_out.csv",
+    ]
+
+
+def test_summary_by_hand():
+    key = {"task": "all", "metric": "accuracy", "n_per_class": 10}
+    frame = pd.DataFrame(
+        [key | {"method": m, "value": v} for m, v in (("yu19", 0.5), ("yu19", 0.7), ("durall20", 0.25))]
+    )
+    table = batch.summary(frame)
+    assert table.index.tolist() == ["yu19", "durall20"]
+    assert table["all", "accuracy", 10].tolist() == ["0.600 ± 0.141", "0.250"]

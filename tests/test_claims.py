@@ -1,0 +1,53 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from manifpt.answers import Answers
+from manifpt.baselines import BASELINES
+from manifpt.experiments import claims
+from manifpt.results import COLUMNS
+
+SHARES = dict.fromkeys(BASELINES, 0.5) | {
+    "manifpt-rgb-nearest": 0.8,
+    "manifpt-freq-nearest": 0.505,
+    "manifpt-sl-nearest": 0.3,
+    "manifpt-ssl-nearest": 0.8,
+    claims.RAW: 0.9,
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A made-up table of three seeds in which each method is right with a probability of its own."""
+    path, rows = tmp_path_factory.mktemp("claims") / "table2.csv", []
+    answers, rng = Answers(path), np.random.default_rng(0)
+    for method, share in SHARES.items():
+        for seed in range(3):
+            key = {"dataset": "gm-cifar10", "task": "all", "method": method, "n_per_class": 200, "seed": seed}
+            right = rng.random(2000) < share
+            answers.add(right, **key, settings="s")
+            rows.append(key | {"metric": "accuracy", "value": right.mean(), "n": 2000, "settings": "s"})
+    pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(path, index=False)
+    return path
+
+
+def test_verdicts_follow_the_rule(path):
+    table = claims.table2_claims(path).set_index("claim")
+    expected = {"rgb": "agrees", "freq": "weaker", "sl": "contradicts", "ssl": "agrees"}
+    for space, verdict in expected.items():
+        assert table.loc[f"Table 2, gm-cifar10: manifpt-{space}-nearest above all baselines", "verdict"] == verdict
+
+
+def test_figures_stand_beside_the_papers(path):
+    row = claims.table2_claims(path).iloc[0]
+    assert row["paper"] == "63.7–70.5 against 61.1–64.2"
+    assert row["ours"].startswith(("79", "80", "81"))
+    assert row["control"].startswith(("89", "90", "91"))
+    assert row["n"] == "2000 images, 3 seeds"
+
+
+def test_comparisons_are_paired(path):
+    frame = pd.read_csv(path)
+    table = claims.comparisons(frame, Answers(path), "manifpt-rgb-nearest", ["yu19", claims.RAW])
+    assert table["gain"].tolist() == pytest.approx([0.3, -0.1], abs=0.03)
+    assert (table["p_holm"] >= table["p"]).all()

@@ -202,9 +202,7 @@ class Extractor:
             self.network.load_state_dict(tensors)
             recipe = self.settings["recipe"]
         except (KeyError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: not a fingerprint extractor; train one with `manifpt synthesis train`"
-            ) from error
+            raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
         self.network.eval()
         self.log, self.residual = recipe["log"], residuals(recipe["denoiser"], real=recipe["real"])
 

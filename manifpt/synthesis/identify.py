@@ -79,9 +79,7 @@ def _remarks(known: dict[str, dict], asked: dict[Path, np.ndarray]) -> list[str]
         remarks.append("query: 1 image; several of one model, judged together, are more certain")
     if len(sizes := {image.shape[1:] for image in asked.values()}) > 1:
         shown = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:4])
-        remarks.append(
-            f"query: images of {len(sizes)} sizes ({shown}{', …' if len(sizes) > 4 else ''}), each cut as is"
-        )
+        remarks.append(f"query: images of {len(sizes)} sizes ({shown}{', …' if len(sizes) > 4 else ''}), none resized")
     if few := [name for name, images in known.items() if len(images) < FEW]:
         remarks.append(f"gallery: fewer than {FEW} images of {', '.join(few)}")
     return remarks

@@ -20,9 +20,8 @@ negative; it is read as a pixel in [0, 1], every other one as a pixel in [-1, 1]
 """
 
 from dataclasses import astuple, dataclass
-from itertools import product
+from itertools import pairwise, product
 
-import torch
 from torch import Tensor, nn
 
 from manifpt.compute import seeded
@@ -95,8 +94,8 @@ class SyntheticModel(nn.Module):
         super().__init__()
         self.architecture = architecture
         widths = (3, WIDTH, 2 * WIDTH)[: architecture.blocks + 1]
-        down = [_halving(a, b) for a, b in zip(widths, widths[1:], strict=False)]
-        up = [_enlarging(architecture, b, a) for a, b in zip(widths, widths[1:], strict=False)]
+        down = [_halving(a, b) for a, b in pairwise(widths)]
+        up = [_enlarging(architecture, b, a) for a, b in pairwise(widths)]
         self.body = nn.Sequential(*down, *reversed(up))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 r"""How well features tell models apart that nobody trained on: identification and verification (SPEC B.6).
 
 Pure functions on features `(n, d)` of images and the model `(n,)` that each is of. The score of two features is their
-cosine. *Identification*, 1:N: the mean feature of a few images of each model is its gallery entry, and a query image is
-given to the entry of the highest score. *Verification*, 1:1: do two images come from one model? A threshold on the
-score decides; it is chosen on other images, and the best one for the very pairs it is judged on is named an oracle.
+cosine. *Identification*, 1:N: the mean feature of a few images of each model, 10 in the paper's code, is its gallery
+entry, and a query image is given to the entry of the highest score. *Verification*, 1:1: do two images come from one
+model? A threshold on the score decides; it is chosen on other images, and the best one for the very pairs it is judged
+on is named an oracle.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
 from manifpt.errors import InputError
 
-SHOTS = (1, 10, 50)  # images a model in the gallery; 10 in the paper's code
 N_PAIRS = 10_000
 
 

@@ -113,8 +113,9 @@ class FreshModels:
 def solve(model: SyntheticModel, images: Tensor) -> None:
     """Set batch norms and the last convolution so that the model gives images back; it is then in evaluation mode."""
     leaves = [module for module in model.body.modules() if not isinstance(module, nn.Sequential)]
-    for norm in leaves:
-        norm.momentum = 1.0  # of batch norms: these images' statistics alone
+    for module in leaves:
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # these images' statistics alone
     last = max(index for index, module in enumerate(leaves) if isinstance(module, nn.Conv2d))
     features = images
     for module in leaves[:last]:

@@ -64,8 +64,6 @@ def test_denoisers_that_are_not_there(monkeypatch):
     with pytest.raises(InputError, match="reads grey images"):
         spectrum.residuals(real="fashion-mnist")
     monkeypatch.setitem(sys.modules, "pywt", None)
-    monkeypatch.delitem(sys.modules, "skimage.restoration._denoise", raising=False)
-    monkeypatch.delitem(sys.modules, "skimage.restoration", raising=False)
     with pytest.raises(InputError, match="pip install PyWavelets"):
         spectrum.residuals("wavelet")
 

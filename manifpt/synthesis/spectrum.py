@@ -81,7 +81,7 @@ def _wavelet() -> Residual:
     from skimage.restoration import denoise_wavelet
 
     try:
-        denoise_wavelet(np.zeros((8, 8), np.float32))
+        import pywt  # noqa: F401
     except ImportError as error:
         raise InputError("denoiser 'wavelet': PyWavelets is missing; `pip install PyWavelets`, or 'dncnn'") from error
 

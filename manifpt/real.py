@@ -7,7 +7,7 @@ are held-out reals: the *real class* of an attribution task. The splits share no
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +106,9 @@ def read_folder(path: Path | str, *, size: int = SIZE, fit: str = "crop", channe
     return np.stack(list({image.tobytes(): image for _, image in _decode_below(path, size, fit, channels)}.values()))
 
 
-def _decode_below(path: Path | str, size: int, fit: str, channels: int):
-    from PIL import Image, ImageOps
+def images_below(path: Path | str, *, channels: int = 3) -> Iterator[tuple]:
+    """Each file below a folder and its PIL image, in sorted order; `InputError` for no folder, no or a broken image."""
+    from PIL import Image
 
     folder = Path(path)
     if not folder.is_dir():
@@ -121,6 +122,13 @@ def _decode_below(path: Path | str, size: int, fit: str, channels: int):
                 image = opened.convert("RGB" if channels == 3 else "L")
         except OSError as error:
             raise InputError(f"{file}: cannot be read as an image ({error}); mend or remove it") from error
+        yield file, image
+
+
+def _decode_below(path: Path | str, size: int, fit: str, channels: int):
+    from PIL import Image, ImageOps
+
+    for file, image in images_below(path, channels=channels):
         if fit == "centre" and min(image.size) < size:
             raise InputError(f"{file}: {image.width}x{image.height} is smaller than {size}; use fit='crop'")
         if fit == "crop":

@@ -20,11 +20,10 @@ from manifpt import files
 from manifpt.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-FORMATS = ("BMP", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE = 8
 MOST_PIXELS = 2**26
 IN_FLIGHT = 64  # pictures that are decoded ahead at most
-Image.init()  # `formats` below knows no format whose plugin is not loaded
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Fingerprints of the models behind folders of images, in one file."""
+"""Fingerprints of the models behind folders of images, in one file.
+
+In ``rgb`` the reference images stay on disk, so that memory is bounded whatever their number and size; other spaces
+hold a float32 vector of each.
+"""
 
 import json
 from dataclasses import asdict

@@ -24,6 +24,7 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE = 8
 MOST_PIXELS = 2**26
 IN_FLIGHT = 64  # pictures that are decoded ahead at most
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are refused, or read all the same
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find(folder: Path | str) -> list[Path]:
     for where, below, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         below[:] = [name for name in below if not name.startswith(".")]
         if (real := os.path.realpath(where)) in seen:
-            raise InputError(f"{where}: a link to a folder that is read already, {real}; remove the link")
+            raise InputError(f"{where}: is {real}, which is read already; remove the link that leads there twice")
         seen.add(real)
         found += [Path(where, name) for name in names if is_picture(name)]
     if not found:
@@ -87,8 +88,7 @@ def decode(path: Path) -> Image.Image:
 
 def each(function: Callable, items: Iterable, *, workers: int = 1) -> Iterator:
     """The function of every item, in order, by `workers` threads; few items are in flight at a time."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter("ignore")  # of the decoder, about pictures that are refused or read all the same
+    with ThreadPoolExecutor(workers) as pool:
         rest = iter(items)
         while some := list(islice(rest, IN_FLIGHT)):
             yield from pool.map(function, some)

@@ -166,7 +166,7 @@ PICTURES = {  # what is wrong with one file or folder: how it comes about, what 
     "32 bits": (floats, "real/bad.tif: 32 bits a pixel, whose range is not stated; save it with 8 or 16"),
     "dangling link": (linked("real/bad.png", "gone.png"), "real/bad.png: cannot be read as an image"),
     "link to itself": (linked("real/bad.png", "bad.png"), "real/bad.png: cannot be read as an image"),
-    "folder loop": (linked("generated/a/again", ".."), "generated/a/again: a link to a folder that is read already"),
+    "folder loop": (linked("generated/a/again", ".."), "which is read already; remove the link that leads there twice"),
     "in two models": (
         copied("generated/a/000.png", "generated/b/x.png"),
         "b/x.png: the same image as generated/a/000.png; one",

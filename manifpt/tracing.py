@@ -62,12 +62,9 @@ def check_free(out: Path) -> None:
         raise InputError(f"{out}: holds a classifier already; name another folder, or remove this one")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; the name of a folder expected")
-    if (
-        out.exists()
-        and (other := [p.name for p in out.iterdir() if not p.name.startswith(".")])
-        and set(other) - set(PARTS)
-    ):
-        raise InputError(f"{out}: holds {sorted(other)[0]}; a new or empty folder expected")
+    there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.exists() else set()
+    if other := sorted(there - set(PARTS)):
+        raise InputError(f"{out}: holds {other[0]}; a new or empty folder expected")
     files.check_writable(out / "settings.json")
 
 
@@ -102,16 +99,20 @@ def train(
     for label, some in folders.classes.items():
         if len(some) < FEWEST:
             raise InputError(f"{label}: {len(some)} images; {FEWEST} at least for train, val and test, add some")
-    attributor = Attributor(epochs=epochs, seed=seed, precision="fp32")
+    options = {"epochs": epochs, "seed": seed}
+    Attributor(**options)  # refuses wrong ones
     see, key = folders.fit(chosen)
     splits = split(folders)
     rows = {name: folders.stream.rows(part.pictures, see, key) for name, part in splits.items()}
     raw = {name: folders.stream.rows(part.pictures, lambda block: block) for name, part in splits.items()}
-    curve = [_accuracy(attributor, raw, splits, None) | {"input": "control: the image itself"}]
     n = len(splits["train"].pictures)
-    for some in sorted({most for most in (n // 4, n // 2, n) if most >= 2 * len(folders.classes)} | {n}):
-        curve.append(_accuracy(attributor, rows, splits, some) | {"input": "artifact"})
-    frame = pd.DataFrame(curve)[["input", "n", "accuracy"]]
+    trainings = [("control: the image itself", raw, n), ("artifact", rows, max(n // 2, len(folders.classes)))]
+    curve = []
+    for seen, arrays, most in [*trainings, ("artifact", rows, n)]:
+        attributor = _fitted(arrays, splits, most, options)
+        right = _named(attributor, arrays["test"], splits["test"]) == splits["test"].labels
+        curve.append((seen, most, right.mean()))
+    frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
     attributor.save(out / PARTS[0])
     files.save_rows(out / PARTS[1], chunks(chosen.reference_), len(chosen.reference_))
     files.write_text(out / PARTS[2], _report(folders, attributor, splits["test"], rows["test"], raw["test"], frame))
@@ -168,19 +169,18 @@ def predict(
     return _unseen(settings["traits"], some)
 
 
-def _accuracy(attributor: Attributor, rows: Mapping, splits: Mapping[str, Split], most: int | None) -> dict:
-    """Train on the first pictures of the training split; n and the share of test pictures that are named right."""
+def _fitted(rows: Mapping[str, np.ndarray], splits: Mapping[str, Split], most: int, options: dict) -> Attributor:
+    """Trained on the first pictures of the training split; what it is asked then, it answers in full precision."""
     labels = {name: part.image_labels() for name, part in splits.items()}
-    n = len(splits["train"].pictures) if most is None else most
-    end = splits["train"].counts[:n].sum()
-    attributor.fit(
+    end = splits["train"].counts[:most].sum()
+    attributor = Attributor(**options).fit(
         rows["train"][:end],
         labels["train"][:end],
         val=(rows["val"], labels["val"]),
         resume=paths.runs() / "folders",
     )
-    right = _named(attributor, rows["test"], splits["test"]) == splits["test"].labels
-    return {"n": n, "accuracy": right.mean()}
+    attributor.settings["precision"] = "fp32"  # so that no label depends on which images are asked about together
+    return attributor
 
 
 def _named(attributor: Attributor, rows: np.ndarray, part: Split) -> np.ndarray:

@@ -80,7 +80,7 @@ class Folders:
     stream
         How they become images.
     warnings
-        What a user must know before trusting a result: native differences, copies left out, unequal numbers.
+        What a user must know before trusting a result: native differences, copies left out.
     """
 
     reference: list[Picture]

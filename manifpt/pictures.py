@@ -29,7 +29,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are re
 
 @dataclass(frozen=True)
 class Picture:
-    """A file and what it is like: native size, format, JPEG quantisation tables, and a checksum of its pixels."""
+    """A file and what it is like: native size, format, hash of its JPEG quantisation tables, checksum of its pixels."""
 
     path: Path
     width: int

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from manifpt import paths
+from manifpt import cli_folders, paths
 from manifpt.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -22,6 +22,7 @@ synthesis = typer.Typer(
     no_args_is_help=True, help="Fingerprints of generators never trained on, learned from synthetic models."
 )
 zoo = typer.Typer(no_args_is_help=True, help="List, train and sample the generators of the project.")
+app.add_typer(cli_folders.attribute, name="attribute")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.add_typer(zoo, name="zoo")
@@ -116,6 +117,11 @@ def readme() -> None:
     written = rewrite(paths.CHECKOUT / "README.md", {"notebooks": notebook_table})
     overview(paths.notebooks() / "overview.png")
     typer.echo(f"README.md: {', '.join(written)}, notebooks/overview.png")
+
+
+app.command(epilog="Example: manifpt fingerprint real/ generated/ --estimator tangent --out fp.npz")(
+    cli_folders.fingerprint
+)
 
 
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from manifpt.errors import InputError
-from manifpt.real import images_below
+from manifpt.pictures import decode, find
 from manifpt.synthesis.protocol import crop_features, similarities
 
 SIZE = 32
@@ -66,7 +66,7 @@ def identify(
 
 def read(folder: Path | str) -> dict[Path, np.ndarray]:
     """Images below a folder by file, uint8 `(3, h, w)`, each at its own size; `InputError` for one below 32x32."""
-    images = {file: np.asarray(image).transpose(2, 0, 1) for file, image in images_below(folder)}
+    images = {file: np.asarray(decode(file).convert("RGB")).transpose(2, 0, 1) for file in find(folder)}
     for file, image in images.items():
         if min(image.shape[1:]) < SIZE:
             raise InputError(f"{file}: {image.shape[2]}x{image.shape[1]} pixels; at least {SIZE}x{SIZE} expected")

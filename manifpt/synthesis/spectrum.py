@@ -28,7 +28,7 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     Parameters
     ----------
     name
-        ``dncnn``, or ``wavelet``: scikit-image's, BayesShrink, which needs the package PyWavelets.
+        ``dncnn``, or ``wavelet``: scikit-image's, BayesShrink.
     real
         Real set in colour that the DnCNN was trained on.
 
@@ -39,7 +39,7 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     Raises
     ------
     InputError
-        Unknown denoiser; PyWavelets is missing; no denoiser was trained on that set, or one for grey images.
+        Unknown denoiser; no denoiser was trained on that set, or one for grey images.
     """
     if name not in DENOISERS:
         raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
@@ -79,11 +79,6 @@ def _dncnn(real: str) -> Residual:
 
 def _wavelet() -> Residual:
     from skimage.restoration import denoise_wavelet
-
-    try:
-        import pywt  # noqa: F401
-    except ImportError as error:
-        raise InputError("denoiser 'wavelet': PyWavelets is missing; `pip install PyWavelets`, or 'dncnn'") from error
 
     def residual(images: np.ndarray) -> np.ndarray:
         return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)

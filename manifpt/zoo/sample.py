@@ -31,8 +31,8 @@ def sample(
     InputError
         The file is not a checkpoint of a model of the zoo; n is not more than first.
     """
-    if n <= first:
-        raise InputError(f"n must be at least {first + 1}, not {n}")
+    if not isinstance(n, int | np.integer) or n <= first:
+        raise InputError(f"n must be at least {first + 1}, not {n!r}; a whole number expected")
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)
     entry = registry.entry(settings.get("model"))

@@ -3,10 +3,10 @@ r"""Where in the latent code a key is written.
 A principal component analysis of latent codes gives a mean μ, directions p and standard deviations s, largest first.
 The components from `shift` on carry the key φ, all others the content α:
 
-.. math:: w_\varphi = \mu + U^\top \alpha + \sigma V^\top \varphi, \quad \alpha_j \sim N(0, s_j^2), \varphi_j \in \{0, 1\}
+.. math:: w_\varphi = \mu + U^\top \alpha + \sigma V^\top \varphi, \quad \alpha_j \sim N(0, s_j^2)
 
-(SPEC C.2). An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion a bit is written on several components,
-and the content is that of a sampled code (SPEC C.8).
+with bits φ (SPEC C.2). An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion a bit is written on several
+components, and the content is that of a sampled code (SPEC C.8).
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from manifpt.compute import seeded
 from manifpt.errors import InputError
-from manifpt.latent.generators import LatentGenerator
+from manifpt.latent.generators import LatentGenerator, load_generator
 from manifpt.latent.keys import parse_key
 
 SCALES = ("equal", "deviation")  # sigma for all components (released), or sigma times each one's deviation
@@ -55,6 +55,8 @@ class LatentFingerprinter:
         Rows of σV, those of one bit added up, float32 `(key_length, d)`: the code of a key is ``phi @ key_``.
     capacity
         Number of different keys.
+    settings
+        All of the above parameters by name, and the name of the generator.
 
     Raises
     ------
@@ -81,6 +83,8 @@ class LatentFingerprinter:
         _choose("content", content, CONTENTS)
         self.generator, self.key_length, self.shift, self.content = generator, key_length, shift, content
         self.capacity = 2**key_length
+        self.settings = {"generator": generator.name, "key_length": key_length, "shift": shift, "sigma": sigma}
+        self.settings |= {"scale": scale, "repeat": repeat, "content": content, "n_pca": n_pca}
         codes = generator.latents(n_pca, seed=0)
         self.mean_ = codes.mean(0)
         _, singular, components = torch.linalg.svd((codes - self.mean_).double(), full_matrices=False)
@@ -91,6 +95,16 @@ class LatentFingerprinter:
         strength = sigma * (deviations[keyed] if scale == "deviation" else torch.ones_like(deviations[keyed]))
         rows = strength[:, None] * components[keyed]  # (repeat * key_length, d)
         self.key_ = rows.unflatten(0, (key_length, repeat)).sum(1)
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "LatentFingerprinter":
+        """The fingerprinter of a trained generator whose `settings` these are; `InputError` if they are not."""
+        try:
+            dataset, label = settings["generator"].split("/")
+            options = {name: value for name, value in settings.items() if name != "generator"}
+            return cls(load_generator(label, dataset=dataset), **options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"settings: not those of a fingerprinter ({error})") from error
 
     def compose(self, alpha: Tensor, phi: Tensor) -> Tensor:
         """Codes `(n, d)` of contents α `(n, d - repeat * key_length)` and keys φ `(n, key_length)` in [0, 1]."""

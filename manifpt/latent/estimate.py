@@ -7,8 +7,8 @@ From each of several starts, Adam minimises over content α and key logits κ, w
 T the attack that the estimator knows of, if any. The start with the lowest L at the end counts; no true key is ever
 looked at (the released code for latent diffusion stops at it).
 
-Ours: the distance (the paper's is LPIPS), the stop on a plateau, all images and starts in one batch, whitened units, and
-the warm start of `manifpt.latent.warm`.
+Ours: the distance (the paper's is LPIPS), the stop on a plateau, all images and starts in one batch, whitened units,
+and the warm start of `manifpt.latent.warm`.
 """
 
 from dataclasses import dataclass
@@ -133,7 +133,9 @@ class LatentEstimator:
             shape = tuple(self.fingerprinter.generator.render(self.fingerprinter.mean_[None]).shape[1:])
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-            raise InputError(f"images: uint8 (n, {', '.join(map(str, shape))}) expected, not {images.dtype} {images.shape}")
+            raise InputError(
+                f"images: uint8 (n, {', '.join(map(str, shape))}) expected, not {images.dtype} {images.shape}"
+            )
         return to_float(images).to(self.fingerprinter.mean_)
 
     def _begin(self, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from manifpt import files, paths
 from manifpt.compute import seeded
 from manifpt.errors import InputError
-from manifpt.gm import load_gm
-from manifpt.zoo.diffusion import LATENT, ddim
-from manifpt.zoo.sample import load
 
 NOISE = 0  # seed of StyleGAN2's noise, which the estimator knows (SPEC C.2)
 CHUNK = 500  # latents drawn at a time
@@ -59,6 +55,9 @@ def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", dev
     InputError
         Unknown dataset or model, or one that is neither.
     """
+    from manifpt.gm import load_gm
+    from manifpt.zoo.sample import load
+
     checkpoint = load_gm(dataset).checkpoint(label)
     _, network, settings = load(checkpoint, device=device)
     if settings["model"] not in ADAPTERS:
@@ -80,6 +79,8 @@ def _stylegan2(network: torch.nn.Module) -> tuple:
 
 
 def _ldm(network: torch.nn.Module) -> tuple:
+    from manifpt.zoo.diffusion import LATENT, ddim
+
     shape, device = (LATENT, 8, 8), network.scale.device
 
     def render(z: Tensor) -> Tensor:

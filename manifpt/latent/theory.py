@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 from torch import Tensor
+from torch.func import jvp, vmap
 
 from manifpt.errors import InputError
 from manifpt.latent.directions import LatentFingerprinter
@@ -51,10 +52,12 @@ class Prediction:
 
 def jacobian(generator: LatentGenerator, code: Tensor) -> Tensor:
     """Derivative of the image's pixels by the code `(d,)`: float64 `(c * h * w, d)`."""
-    function = torch.func.jacfwd(
-        lambda w: generator.render(w[None]).flatten(), chunk_size=CHUNK, randomness="same"
-    )  # forward, since there are fewer dimensions than pixels
-    return function(code).double()
+
+    def column(direction: Tensor) -> Tensor:
+        return jvp(lambda w: generator.render(w[None]).flatten(), (code,), (direction,))[1]
+
+    columns = vmap(column, randomness="same", chunk_size=CHUNK)  # forward: there are fewer dimensions than pixels
+    return columns(torch.eye(len(code)).to(code)).t().double()
 
 
 def predict(

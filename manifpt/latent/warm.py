@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt import files, paths, training
+from manifpt import paths, training
+from manifpt.compute import seeded
 from manifpt.errors import InputError
 from manifpt.latent.attacks import attack_named
 from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
@@ -44,7 +45,9 @@ class WarmStart:
 
     def guess(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Contents α `(n, m)` and key logits `(n, key_length)` of images `(n, c, h, w)` in [-1, 1]."""
-        alpha, logits = self.encoder(images).split([len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1)
+        alpha, logits = self.encoder(images).split(
+            [len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1
+        )
         return alpha * self.fingerprinter.deviations_, logits
 
 
@@ -79,7 +82,7 @@ def train_warm_start(
     deviations, length = fingerprinter.deviations_, fingerprinter.key_length
     with torch.no_grad():
         shape = fingerprinter.generator.render(fingerprinter.mean_[None]).shape[1:]
-    with training.seeded(seed):
+    with seeded(seed):
         encoder = Encoder(tuple(shape), len(deviations) + length).to(deviations.device)
     optimiser = torch.optim.Adam(encoder.parameters(), RATE)
 

@@ -100,7 +100,7 @@ class LatentFingerprinter:
     def from_settings(cls, settings: dict) -> "LatentFingerprinter":
         """The fingerprinter of a trained generator whose `settings` these are; `InputError` if they are not."""
         try:
-            dataset, label = settings["generator"].split("/")
+            dataset, _, label = settings["generator"].rpartition("/")
             options = {name: value for name, value in settings.items() if name != "generator"}
             return cls(load_generator(label, dataset=dataset), **options)
         except (KeyError, TypeError, AttributeError) as error:

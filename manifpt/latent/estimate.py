@@ -157,6 +157,7 @@ class LatentEstimator:
         """Where each row ends, and its L there."""
         wanted, end, alive = self._wanted(target), x.clone(), torch.arange(len(x))
         x, last = x.clone().requires_grad_(), torch.full((len(x),), torch.inf)
+        low = last.to(x.device)  # since steps of Adam go up and down
         optimiser = torch.optim.Adam([x], self.rate)
         for step in range(self.steps):
             optimiser.param_groups[0]["lr"] = self.rate * np.exp(-DECAY * (step + 1) / self.steps)
@@ -164,10 +165,11 @@ class LatentEstimator:
             loss = self._loss(x, [part[alive] for part in wanted], seed, step)
             loss.sum().backward()
             optimiser.step()
+            low = torch.minimum(low, loss.detach())
             if (step + 1) % CHECK == 0:
-                end[alive], loss = x.detach(), loss.detach().cpu()
-                going = loss < (1 - PLATEAU) * last
-                alive, last = alive[going], loss[going]
+                end[alive], going = x.detach(), low.cpu() < (1 - PLATEAU) * last
+                alive, low = alive[going], low[going]
+                last = low.cpu()
                 if not len(alive):
                     break
                 x = _keep(optimiser, x, going)

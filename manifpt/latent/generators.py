@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from manifpt.compute import seeded
+from manifpt import files, paths
+from manifpt.compute import pick_device, seeded
 from manifpt.errors import InputError
 
 NOISE = 0  # seed of StyleGAN2's noise, which the estimator knows (SPEC C.2)
@@ -30,15 +31,30 @@ class LatentGenerator:
     render
         From codes `(n, d)` to images, float32 `(n, c, h, w)`, nominally in [-1, 1]: differentiable, the same for the
         same code wherever it stands in the batch.
+    checksum
+        Of its weights: codes that were drawn are kept on disk under it. Empty: nothing is kept.
+    device
+        Where codes are.
     """
 
     name: str
     dimension: int
     draw: Callable[[int], Tensor]
     render: Callable[[Tensor], Tensor]
+    checksum: str = ""
+    device: str = "cpu"
 
     def latents(self, n: int, *, seed: int) -> Tensor:
         """Draw n codes, float32 `(n, d)`; a smaller n gives the first of them."""
+        if not self.checksum:
+            return self._drawn(n, seed)
+        settings = {"checksum": self.checksum, "n": n, "seed": seed}
+        path = paths.cache() / "latents" / f"{files.settings_hash(settings)}.safetensors"
+        if not path.exists():
+            files.save_tensors(path, {"codes": self._drawn(n, seed)}, settings)
+        return files.load_tensors(path, self.device)[0]["codes"]
+
+    def _drawn(self, n: int, seed: int) -> Tensor:
         parts = []
         with torch.no_grad():
             for start in range(0, n, CHUNK):
@@ -59,12 +75,13 @@ def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", dev
     from manifpt.zoo.sample import load
 
     checkpoint = load_gm(dataset).checkpoint(label)
-    _, network, settings = load(checkpoint, device=device)
+    where = str(pick_device(device))
+    _, network, settings = load(checkpoint, device=where)
     if settings["model"] not in ADAPTERS:
         raise InputError(f"model {label!r}: no latent code to write into; choose one of {', '.join(ADAPTERS)}")
     network.requires_grad_(False)
     draw, render, dimension = ADAPTERS[settings["model"]](network)
-    return LatentGenerator(f"{dataset}/{label}", dimension, draw, render)
+    return LatentGenerator(f"{dataset}/{label}", dimension, draw, render, files.sha256(checkpoint), where)
 
 
 def _stylegan2(network: torch.nn.Module) -> tuple:

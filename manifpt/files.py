@@ -171,3 +171,11 @@ def load_mosaic(path: Path | str, n: int, size: int = 32) -> np.ndarray:
         raise InputError(f"{path}: holds {rows * columns} tiles of {size} pixels, {n} expected")
     tiles = picture.reshape(rows, size, columns, size, c).transpose(0, 2, 4, 1, 3)
     return np.ascontiguousarray(tiles.reshape(-1, c, size, size)[:n])
+
+
+def check_png(grid: Path) -> None:
+    """Raise `InputError` unless a PNG can be written there."""
+    if grid.suffix.lower() != ".png":
+        raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
+    if not grid.resolve().parent.is_dir():
+        raise InputError(f"{grid}: {grid.parent} is no folder")

@@ -12,16 +12,20 @@ from typing import Annotated
 
 import typer
 
-from manifpt import paths
+from manifpt import cli_folders, cli_latent, cli_synthesis, paths
 from manifpt.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the parts that were made fast.")
 data = typer.Typer(no_args_is_help=True, help="List and fetch the sets of real images.")
 zoo = typer.Typer(no_args_is_help=True, help="List, train and sample the generators of the project.")
+app.add_typer(cli_folders.attribute, name="attribute")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(cli_latent.latent, name="latent")
 app.add_typer(zoo, name="zoo")
+app.add_typer(cli_synthesis.synthesis, name="synthesis")
+Seed = Annotated[int, typer.Option(metavar="N", help="Of the noise.")]
 
 
 @app.callback(epilog="Example: manifpt reproduce --only 00")
@@ -114,6 +118,11 @@ def readme() -> None:
     typer.echo(f"README.md: {', '.join(written)}, notebooks/overview.png")
 
 
+app.command(epilog="Example: manifpt fingerprint real/ generated/ --estimator tangent --out fp.npz")(
+    cli_folders.fingerprint
+)
+
+
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")
 def bench_projection(
     n: Annotated[int, typer.Option(min=1, metavar="N", help="Reference images.")] = 50_000,
@@ -194,17 +203,14 @@ def zoo_sample(
     grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: a square of images.")],
     dataset: Annotated[str, typer.Option(metavar="NAME", help="GM dataset: a name, or its folder.")] = "gm-fashion",
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Images.")] = 64,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the noise.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw images from a trained generator."""
     from manifpt import files
     from manifpt.gm import load_gm
     from manifpt.zoo.sample import sample
 
-    if grid.suffix.lower() != ".png":
-        raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
-    if not grid.resolve().parent.is_dir():
-        raise InputError(f"{grid}: {grid.parent} is no folder")
+    files.check_png(grid)
     images = sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
     files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 

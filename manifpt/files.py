@@ -1,10 +1,12 @@
 """Files that are whole or absent: atomic writes, checksums, safetensors with settings, image mosaics."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,14 @@ import numpy as np
 from manifpt.errors import InputError
 
 TILES_PER_ROW = 50
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def as_path(what: str, path: Path | str) -> Path:
+    """`path` as a `Path`; `InputError`, named `what`, for anything but a string or a path."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{what}: the path of a file or folder expected, not {path!r}")
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -19,15 +29,15 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure.
 
     Names left behind by processes that were killed are removed on the way, so no half-written file outlives the next
-    write.
+    write. A full disk, or a place that may not be written, is an `InputError`.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; the name of a file expected")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written, {path.parent} is no folder ({error})") from error
+        raise InputError(f"{path}: cannot be written, {path.parent} is no folder to write to ({error})") from error
     for stale in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
         pid = stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
         if pid.isdecimal() and not _alive(int(pid)):
@@ -37,6 +47,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)  # some writers make files that only their owner can read
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); make room or name another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,6 +63,18 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def check_writable(path: Path | str) -> None:
+    """Raise `InputError` unless a file can be written at `path`; nothing is made or changed."""
+    path = as_path("path", path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; the name of a file expected")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place") from error
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -80,17 +106,18 @@ def settings_hash(settings: object) -> str:
 
 def save_tensors(path: Path | str, tensors: dict, settings: dict) -> None:
     """Write torch tensors to a ``.safetensors`` file, atomically, with `settings` as JSON in its header."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    content = save({k: t.contiguous() for k, t in tensors.items()}, {"settings": json.dumps(settings)})
     with atomic(path) as temporary:
-        save_file({k: t.contiguous() for k, t in tensors.items()}, temporary, {"settings": json.dumps(settings)})
+        temporary.write_bytes(content)
 
 
 def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
     """Read ``(tensors, settings)`` as written by `save_tensors`; `InputError` for anything else, pickles included."""
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
+    if not as_path("checkpoint", path).is_file():
         raise InputError(f"{path}: no such file; a .safetensors checkpoint was expected")
     try:
         with safe_open(path, framework="pt", device=device) as file:
@@ -99,6 +126,20 @@ def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
         raise InputError(
             f"{path}: not a checkpoint of this package ({error}); .safetensors with settings expected"
         ) from error
+
+
+def save_rows(path: Path | str, blocks: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Write blocks of rows, n in all, to an ``.npy`` file, atomically and one block at a time; the file, mapped.
+
+    Only written, never mapped while it grows: a full disk is then an error instead of a killed process.
+    """
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        for number, block in enumerate(blocks):
+            if number == 0:
+                header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n, *block.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(block).data)
+    return np.load(path, mmap_mode="r")
 
 
 def save_mosaic(path: Path | str, images: np.ndarray, columns: int = TILES_PER_ROW) -> None:
@@ -130,3 +171,11 @@ def load_mosaic(path: Path | str, n: int, size: int = 32) -> np.ndarray:
         raise InputError(f"{path}: holds {rows * columns} tiles of {size} pixels, {n} expected")
     tiles = picture.reshape(rows, size, columns, size, c).transpose(0, 2, 4, 1, 3)
     return np.ascontiguousarray(tiles.reshape(-1, c, size, size)[:n])
+
+
+def check_png(grid: Path) -> None:
+    """Raise `InputError` unless a PNG can be written there."""
+    if grid.suffix.lower() != ".png":
+        raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
+    if not grid.resolve().parent.is_dir():
+        raise InputError(f"{grid}: {grid.parent} is no folder")

@@ -22,7 +22,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from manifpt.errors import InputError
-from manifpt.files import atomic
+from manifpt.files import as_path, atomic
+from manifpt.labelled import as_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +44,8 @@ class Fingerprint:
     artifacts: np.ndarray
 
     def __post_init__(self):
-        artifacts = np.asarray(self.artifacts, np.float32)
-        _points("artifacts", artifacts)
-        object.__setattr__(self, "artifacts", artifacts)
+        _points("artifacts", self.artifacts)
+        object.__setattr__(self, "artifacts", np.asarray(self.artifacts, np.float32))
 
     def __len__(self) -> int:
         return len(self.artifacts)
@@ -101,7 +101,7 @@ class Fingerprint:
     def load(cls, path: Path | str) -> "Fingerprint":
         """Read what `save` wrote; `InputError` for anything else, pickles included."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(as_path("fingerprint", path), allow_pickle=False) as file:
                 names = {name: str(file[name]) for name in ("model", "space", "estimator")}
                 return cls(**names, artifacts=file["artifacts"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -253,9 +253,9 @@ def _transport(cost: np.ndarray) -> float:
 
 
 def _points(name: str, x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    if x.ndim < 2 or x.size == 0:
-        raise InputError(f"{name}: shape {x.shape}; at least 1 point in an array (n, …) expected")
+    x = as_array(name, x)
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
+        raise InputError(f"{name}: {x.dtype} of shape {x.shape}; at least 1 point in an array (n, …) expected")
     x = x.reshape(len(x), -1).astype(np.float64)  # (n, d)
     if not np.isfinite(x).all():
         raise InputError(f"{name}: holds NaN or infinity; finite numbers expected")
@@ -270,14 +270,19 @@ def _alike(**points: np.ndarray) -> list[np.ndarray]:
 
 
 def _norms(name: str, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 1 or len(values) == 0 or not (np.isfinite(values) & (values >= 0)).all():
+    values = as_array(name, values)
+    if (
+        values.ndim != 1
+        or values.dtype.kind not in "biuf"
+        or len(values) == 0
+        or not (np.isfinite(values) & (values >= 0)).all()
+    ):
         raise InputError(f"{name}: a vector (n,) of finite numbers ≥ 0 expected, got shape {values.shape}")
     return values
 
 
 def _share(name: str, members: np.ndarray, n: int) -> float:
-    members = np.asarray(members)
+    members = as_array(name, members)
     if members.shape != (n,) or members.dtype != bool:
         raise InputError(f"{name}: {members.dtype} of shape {members.shape}; a boolean vector ({n},) expected")
     return float(members.mean())

@@ -15,9 +15,17 @@ def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
     return (array[start : start + ROWS] for start in range(0, len(array), ROWS))
 
 
+def as_array(name: str, values) -> np.ndarray:
+    """`np.asarray`; `InputError`, named `name`, for nested lists of unequal lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name}: rows of unequal lengths; an array of one shape expected") from error
+
+
 def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """The artifacts as an array; `InputError` unless their type, shape and values can be trained on, named `name`."""
-    artifacts = np.asarray(artifacts)
+    artifacts = as_array(name, artifacts)
     if artifacts.dtype not in DTYPES:
         raise InputError(f"{name}: of type {artifacts.dtype}; one of {', '.join(DTYPES)} expected")
     if artifacts.ndim not in (2, 4) or artifacts.size == 0:
@@ -34,9 +42,9 @@ def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) 
 
 def check_labels(name: str, labels, n: int) -> np.ndarray:
     """The labels as an array `(n,)`; `InputError` unless they are all strings or all integers."""
-    if not isinstance(labels, np.ndarray) and len({isinstance(label, str) for label in labels}) > 1:
+    if isinstance(labels, list | tuple) and len({isinstance(label, str) for label in labels}) > 1:
         raise InputError(f"{name}: strings and others mixed; all strings or all integers expected")
-    labels = np.asarray(labels)
+    labels = as_array(name, labels)
     if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
         labels = labels.astype(str)
     if labels.shape != (n,):

@@ -29,7 +29,8 @@ from manifpt.neighbours import Neighbours
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
 LEAST_RIDGE = 1e-6
-BATCH = 256  # images whose artifacts are worked out at a time
+BATCH = 256  # images at most whose artifacts are worked out at a time
+NUMBERS = 2**26  # float32 numbers of their neighbours at most, and 8-bit ones of a chunk of the reference
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ class Manifold:
             self._denoiser = self._load_denoiser(reference)
         else:
             self._space = self._resolve(reference)
-            self.neighbours_ = Neighbours(self._points(reference, progress), index=self.index)
+            points = self._points(reference, progress)
+            chunk = min(4096, max(1, NUMBERS // points.shape[1]))
+            self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
         self.reference_ = reference
         return self
 
@@ -146,8 +149,9 @@ class Manifold:
             return self._denoise(images)
         points = self._points(images, progress)
         neighbours = self._neighbours(points, exclude, progress)
+        batch = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
         target = np.concatenate(
-            [self._foot(points[i : i + BATCH], neighbours[i : i + BATCH]) for i in range(0, len(points), BATCH)]
+            [self._foot(points[i : i + batch], neighbours[i : i + batch]) for i in range(0, len(points), batch)]
         )
         return self._projection(neighbours[:, 0], self._vectors(points), target, images.shape)
 

@@ -19,7 +19,6 @@ FEWEST = 24  # images of a folder, so that none of its splits is empty
 SPLITS = ("reference", "train", "val", "test")
 SIZE = 32
 HELD_OUT_SHARE = {"train": (0.0, 0.5), "val": (0.5, 0.65), "test": (0.65, 1.0)}  # of the images that are not reference
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 DATASETS = {
     "fashion-mnist": "20,000 + 4,000 garments of Fashion-MNIST, 1 channel; embedded in the repository",
@@ -109,18 +108,10 @@ def read_folder(path: Path | str, *, size: int = SIZE, fit: str = "crop", channe
 def _decode_below(path: Path | str, size: int, fit: str, channels: int):
     from PIL import Image, ImageOps
 
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: holds no image ({', '.join(sorted(_SUFFIXES))})")
-    for file in found:
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB" if channels == 3 else "L")
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read as an image ({error}); mend or remove it") from error
+    from manifpt.pictures import decode, find
+
+    for file in find(path):
+        image = decode(file).convert("RGB" if channels == 3 else "L")
         if fit == "centre" and min(image.size) < size:
             raise InputError(f"{file}: {image.width}x{image.height} is smaller than {size}; use fit='crop'")
         if fit == "crop":
@@ -134,7 +125,7 @@ def _decode_below(path: Path | str, size: int, fit: str, channels: int):
 
 
 def _check_choice(what: str, value: object, choices) -> None:
-    if value not in choices:
+    if not isinstance(value, str | int) or value not in choices:
         raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
 
 

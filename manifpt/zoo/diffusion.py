@@ -71,7 +71,7 @@ def _noise_error(network: nn.Module, clean: Tensor) -> Tensor:
     return (_predict(network, _levels().add_noise(clean, noise, times), times) - noise).square().mean()
 
 
-def _ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
+def ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
     """Run the reverse process from noise, deterministically; what it heads for is clipped to ±bound."""
     scheduler, x = DDIMScheduler(**SCHEDULE, clip_sample_range=bound), noise
     scheduler.set_timesteps(SAMPLING_STEPS)
@@ -98,7 +98,7 @@ def ddpm(channels: int, device: torch.device) -> Recipe:
         return {"loss": loss.item()}
 
     def sample(network: nn.Module, n: int) -> Tensor:
-        return _ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
+        return ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
 
     task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
     return Recipe(task, sample, batch_size=32)
@@ -203,6 +203,6 @@ def ldm(channels: int, device: torch.device) -> Recipe:
         return {"loss": loss.item()}
 
     def sample(model: LatentDiffusion, n: int) -> Tensor:
-        return model.decode(_ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
+        return model.decode(ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
 
     return Recipe(Task({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64)

@@ -41,5 +41,9 @@ class Perceptual(nn.Module):
         """Distance of each pair of images, `(n,)`."""
         with torch.no_grad():
             wanted = self.features(others)
+        return self.to_features(images, wanted)
+
+    def to_features(self, images: Tensor, wanted: list[Tensor]) -> Tensor:
+        """Distance of images to others whose `features` are known, `(n,)`."""
         pairs = zip(self.features(images), wanted, strict=True)
         return sum((a.float() - b.float()).square().sum(1).mean((1, 2)) for a, b in pairs)

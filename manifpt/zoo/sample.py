@@ -11,6 +11,7 @@ from manifpt import files
 from manifpt.compute import pick_device, seeded
 from manifpt.errors import InputError
 from manifpt.zoo import registry
+from manifpt.zoo.recipe import Recipe
 
 BATCH = 100
 
@@ -31,22 +32,27 @@ def sample(
     InputError
         The file is not a checkpoint of a model of the zoo; n is not more than first.
     """
-    if n <= first:
-        raise InputError(f"n must be at least {first + 1}, not {n}")
+    if not isinstance(n, int | np.integer) or n <= first:
+        raise InputError(f"n must be at least {first + 1}, not {n!r}; a whole number expected")
+    recipe, network, settings = load(checkpoint, device=device)
+    batches = _watch(range(first // BATCH, -(-n // BATCH)), settings["model"], progress)
+    images = np.concatenate([_batch(recipe, network, seed, number) for number in batches])
+    return images[first % BATCH :][: n - first]
+
+
+def load(checkpoint: Path | str, *, device: str = "auto") -> tuple[Recipe, torch.nn.Module, dict]:
+    """The recipe, the network in evaluation mode and the settings of a checkpoint; `InputError` if it is none."""
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)
     entry = registry.entry(settings.get("model"))
-    with seeded(seed):
+    with seeded(0):  # the initial weights do not matter; the global generators stay as they are
         recipe = entry.make(settings["channels"], where)
     network = recipe.task.average.module
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: not the weights of {settings['model']!r}; train it anew") from error
-    network.eval()
-    batches = _watch(range(first // BATCH, -(-n // BATCH)), settings["model"], progress)
-    images = np.concatenate([_batch(recipe, network, seed, number) for number in batches])
-    return images[first % BATCH :][: n - first]
+    return recipe, network.eval(), settings
 
 
 def _watch(batches: range, name: str, progress: bool) -> Iterator[int]:

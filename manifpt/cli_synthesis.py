@@ -1,0 +1,87 @@
+"""The commands of Model Synthesis: ``manifpt synthesis …``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manifpt.errors import InputError
+
+synthesis = typer.Typer(
+    no_args_is_help=True, help="Fingerprints of generators never trained on, learned from synthetic models."
+)
+
+
+@synthesis.command("train-models", epilog="Example: manifpt synthesis train-models --seeds 2 --jobs 2")
+def synthesis_train_models(
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Real images in colour to learn.")] = "photos",
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Of each of the 288 architectures.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Models at a time, a thread each.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of checkpoints; default: synthesis/ in the project's home.")
+    ] = None,
+) -> None:
+    """Train the synthetic models; those that are there are kept, so an interrupted call can be repeated."""
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    from manifpt.synthesis.models import architectures
+    from manifpt.synthesis.train import train_models
+
+    done = train_models(dataset=dataset, seeds=seeds, jobs=jobs, out=out)
+    records = list(tqdm(done, total=seeds * len(architectures()), unit="model", disable=None))
+    ends = ", ".join(f"{n} by {reason}" for reason, n in sorted(Counter(r["stopped"] for r in records).items()))
+    seconds = sum(record["seconds"] for record in records) / len(records)
+    typer.echo(f"{len(records)} synthetic models of {dataset}, {seconds:.1f} s each; stopped: {ends}")
+
+
+@synthesis.command("train", epilog="Example: manifpt synthesis train photos --steps 1500")
+def synthesis_train(
+    name: Annotated[str, typer.Argument(help="Of the extractor to write.")] = "photos",
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="Real images in colour for the models to give back.")
+    ] = "photos",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 1500,
+    robust: Annotated[bool, typer.Option("--robust", help="Compress, blur and resize images at random.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of weights and batches.")] = 0,
+) -> None:
+    """Train a fingerprint extractor on synthetic models, going on where an earlier call was interrupted."""
+    from manifpt.real import load_real
+    from manifpt.synthesis import extractor, simulators
+    from manifpt.synthesis.train import folder_of
+
+    if fresh:
+        simulator = simulators.FreshModels()
+    else:
+        simulator = simulators.TrainedModels(sorted(folder_of(dataset).glob("*.safetensors")))
+    recipe = extractor.Recipe(steps=steps, robust=robust, seed=seed)
+    typer.echo(extractor.train(simulator, load_real(dataset), recipe, name=name))
+
+
+@synthesis.command("identify", epilog="Example: manifpt synthesis identify --gallery models/ --query unknown/")
+def synthesis_identify(
+    gallery: Annotated[Path, typer.Option(metavar="DIR", help="A folder of images for each known model.")],
+    query: Annotated[Path, typer.Option(metavar="DIR", help="Images to name the model of.")],
+    extractor: Annotated[
+        str, typer.Option(metavar="NAME", help="Of `manifpt synthesis train`, or a checkpoint.")
+    ] = "photos",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV to write the table to.")] = None,
+) -> None:
+    """Name the model of the gallery that made each query image, by fingerprints; none of them needs to be trained."""
+    from manifpt import files
+    from manifpt.synthesis.extractor import Extractor, find
+    from manifpt.synthesis.identify import identify
+
+    if out and not out.resolve().parent.is_dir():
+        raise InputError(f"{out}: {out.parent} is no folder")
+    is_file = extractor.endswith(".safetensors")
+    table, remarks = identify(gallery, query, Extractor(Path(extractor) if is_file else find(extractor)))
+    typer.echo(table.to_string(index=False, float_format="%.3f"))
+    for remark in remarks:
+        typer.echo(remark, err=True)
+    if out:
+        files.write_text(out, table.to_csv(index=False))

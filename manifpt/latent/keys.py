@@ -1,0 +1,175 @@
+"""Users' keys: bits from what a user types, and the file that says whose key is whose."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from manifpt import files, paths
+from manifpt.errors import InputError
+
+DRAWS = 1000  # keys that are tried before a registry counts as full
+LENGTHS = (1, 1024)
+
+
+def parse_key(key: str | np.ndarray, length: int) -> np.ndarray:
+    """Bits of a key, uint8 `(length,)`.
+
+    Parameters
+    ----------
+    key
+        Zeros and ones as a sequence or as ``"0b1010…"``; ``"0x…"`` with `length` / 4 digits; any other text, of which
+        the first bits of its SHAKE-256 are the key.
+
+    Raises
+    ------
+    InputError
+        The key is not of this length, or neither text nor zeros and ones.
+    """
+    if isinstance(key, str):
+        return _parse_text(key, length)
+    bits = np.asarray(key)
+    if bits.shape != (length,) or not np.isin(bits, (0, 1)).all():
+        raise InputError(f"key: {length} zeros and ones expected, not an array {bits.shape} of {bits.dtype}")
+    return bits.astype(np.uint8)
+
+
+def _parse_text(key: str, length: int) -> np.ndarray:
+    if not key:
+        raise InputError("key: empty; 0b… of bits, 0x… of hexadecimal digits, or any text expected")
+    if key.startswith("0b"):
+        if not re.fullmatch(f"[01]{{{length}}}", key[2:]):
+            raise InputError(f"key {key!r}: 0b and {length} zeros and ones expected")
+        return np.array(list(key[2:]), np.uint8)
+    if key.startswith("0x"):
+        if length % 4 or not re.fullmatch(f"[0-9a-fA-F]{{{length // 4}}}", key[2:]):
+            raise InputError(f"key {key!r}: {length} bits expected, as 0x and {length / 4:g} hexadecimal digits")
+        return parse_key(f"0b{int(key, 16):0{length}b}", length)
+    digest = hashlib.shake_256(key.encode()).digest(-(-length // 8))
+    return np.unpackbits(np.frombuffer(digest, np.uint8))[:length]
+
+
+def show_key(bits: np.ndarray) -> str:
+    """``0b…`` of bits `(length,)`, which `parse_key` reads."""
+    return "0b" + "".join(map(str, bits))
+
+
+def random_keys(n: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Independent uniform bits, uint8 `(n, length)`."""
+    return rng.integers(0, 2, (n, length), np.uint8)
+
+
+class Registry:
+    """Users and their keys, in a JSON file; any two keys differ in at least `min_distance` bits.
+
+    Parameters
+    ----------
+    path
+        The file; it must exist, see `create`.
+
+    Attributes
+    ----------
+    settings
+        Of the fingerprint, as given to `create`; ``settings["key_length"]`` is the length of every key.
+    min_distance
+        Smallest Hamming distance of two keys.
+    users
+        Name to key, uint8 `(key_length,)`.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not such a registry, or breaks its own rule.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            self.settings, self.min_distance = dict(content["settings"]), int(content["min_distance"])
+            length = int(self.settings["key_length"])
+            self.users = {}
+            for user, key in content["users"].items():
+                self.users[user] = self._checked(user, parse_key(key, length))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path}: not a registry of keys ({error}); `create` makes one") from error
+
+    @classmethod
+    def create(cls, path: Path | str, settings: dict, *, min_distance: int | None = None) -> "Registry":
+        """Write a registry without users; by default keys differ in at least a quarter of their bits.
+
+        Raises
+        ------
+        InputError
+            The file exists; a distance that no two keys can have; a key length that is not from 1 to 1024.
+        """
+        length = settings.get("key_length")
+        if not isinstance(length, int) or not LENGTHS[0] <= length <= LENGTHS[1]:
+            raise InputError(f"key_length: {length!r}; a whole number from {LENGTHS[0]} to {LENGTHS[1]} expected")
+        distance = max(1, length // 4) if min_distance is None else min_distance
+        if not 1 <= distance <= length:
+            raise InputError(f"min_distance: {distance}; a number of bits from 1 to {length} expected")
+        with _lock(Path(path)):
+            if Path(path).exists():
+                raise InputError(f"{path}: exists; a new file expected")
+            _write(Path(path), settings, distance, {})
+        return cls(path)
+
+    def add(self, user: str, key: str | np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
+        """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
+
+        Returns
+        -------
+        The key, uint8 `(key_length,)`.
+
+        Raises
+        ------
+        InputError
+            The name is empty or taken; the key is malformed or too near to another's; no room for a random key.
+        """
+        with _lock(self.path):
+            self.users = Registry(self.path).users
+            if not user or user in self.users:
+                raise InputError(f"user {user!r}: a name that is not empty and not in the registry yet expected")
+            length = self.settings["key_length"]
+            bits = self._free(length, seed) if key is None else self._checked(user, parse_key(key, length))
+            self.users[user] = bits
+            _write(self.path, self.settings, self.min_distance, self.users)
+        return bits
+
+    def distances(self, bits: np.ndarray) -> np.ndarray:
+        """Hamming distances of keys `(n, key_length)` to each user's, int `(n, users)`."""
+        keys = np.array(list(self.users.values()), np.uint8).reshape(-1, bits.shape[1])
+        return (bits[:, None] != keys).sum(2)
+
+    def _checked(self, user: str, bits: np.ndarray) -> np.ndarray:
+        """The key, if it is far enough from all others."""
+        for (other, _), distance in zip(self.users.items(), self.distances(bits[None])[0], strict=True):
+            if distance < self.min_distance:
+                raise InputError(
+                    f"key of {user!r}: {distance} bits from that of {other!r}; at least {self.min_distance} expected"
+                )
+        return bits
+
+    def _free(self, length: int, seed: int | None) -> np.ndarray:
+        for bits in random_keys(DRAWS, length, np.random.default_rng(seed)):
+            if (self.distances(bits[None]) >= self.min_distance).all():
+                return bits
+        raise InputError(
+            f"{self.path}: no room found for another key of {length} bits at distance {self.min_distance}; "
+            "longer keys or a smaller min_distance would give more"
+        )
+
+
+def _lock(path: Path) -> FileLock:
+    """Of a file that others may write as well."""
+    return FileLock(paths.cache() / f"{files.settings_hash(str(path.resolve()))}.lock")
+
+
+def _write(path: Path, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:
+    shown = {user: show_key(bits) for user, bits in users.items()}
+    content = {"settings": settings, "min_distance": min_distance, "users": shown}
+    files.write_text(path, json.dumps(content, indent=1) + "\n")

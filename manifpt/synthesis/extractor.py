@@ -1,0 +1,224 @@
+r"""The fingerprint extractor: a ResNet that reads spectra and never saw a generator but synthetic ones (SPEC B.4).
+
+.. math:: L = \mathrm{CE}(W f, \text{category}) + \frac1n \sum_a \max\Big(0,\;
+   \max_{p:\,m_p = m_a} \|f_a - f_p\| - \min_{q:\,m_q \ne m_a} \|f_a - f_q\| + 0.3\Big)
+
+with the feature f of an image and its model m (batch-hard triplets of Hermans et al.; distances are not normalised).
+AdamW, rate annealed by cosine with warm restarts after 15 of 40 epochs, down to a tenth, gradients clipped to norm 1.
+
+Differences to the released code: a small ResNet without ImageNet weights in place of ResNet50, 256 features in place of
+2,048; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; spectra are standardised by
+channel; the feature is the moving average's. Not copied: gradients that are never set to zero, clipping before the
+gradients are there, an encoder that runs twice a step.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import kornia.augmentation as K
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manifpt import files, paths, trained, training
+from manifpt.compute import autocast, seeded
+from manifpt.embeddings import check_images
+from manifpt.errors import InputError
+from manifpt.ssl import WIDTHS, Backbone
+from manifpt.synthesis.simulators import Simulator
+from manifpt.synthesis.spectrum import residuals, spectrum
+from manifpt.training import Task
+
+MARGIN = 0.3
+EPOCHS, FIRST_CYCLE = 40, 15  # cycles double: epochs 0 to 14, then 15 to 39 of 30
+SIZE = 32
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an extractor is trained.
+
+    Attributes
+    ----------
+    steps, models, each
+        A step takes models * each images; `each` of every model (PK sampling), or, with each = 1, every image of a
+        model drawn from all (as released, 200 images).
+    log
+        Read the logarithm of the spectrum.
+    denoiser, real
+        Whose residual; see `manifpt.synthesis.spectrum.residuals`.
+    robust
+        Compress, blur and resize synthetic images at random before their spectrum is taken.
+    rate
+        First learning rate; 1e-4 in the source, for far more steps.
+    """
+
+    steps: int = 1500
+    models: int = 24
+    each: int = 4
+    log: bool = True
+    denoiser: str = "dncnn"
+    real: str = "photos"
+    robust: bool = False
+    rate: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1 or self.each < 1 or self.models < 2:
+            raise InputError(
+                f"steps, each, models: {self.steps}, {self.each}, {self.models}; at least 1, 1 and 2 expected"
+            )
+
+
+class Encoder(nn.Sequential):
+    """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: each channel standardised, then the ResNet of `manifpt.ssl`."""
+
+    def __init__(self):
+        super().__init__(nn.BatchNorm2d(3, affine=False), Backbone(3))
+
+
+def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> Tensor:
+    """The batch-hard triplet loss of features `(n, d)` and the model `(n,)` of each; an image is its own positive.
+
+    An anchor without a negative, which is every one where all images are of one model, adds 0.
+    """
+    squares = features.square().sum(1)
+    distances = (squares[:, None] + squares - 2 * features @ features.T).clamp(min=1e-12).sqrt()  # (n, n)
+    same = model[:, None] == model
+    positive = distances.masked_fill(~same, 0).amax(1)
+    negative = distances.masked_fill(same, math.inf).amin(1)
+    return F.relu(positive - negative + margin).mean()
+
+
+def rate_at(step: int, steps: int, rate: float) -> float:
+    """The learning rate of a step: warm restarts, constant within each fortieth of the steps, down to a tenth."""
+    epoch, cycle = EPOCHS * step // steps, FIRST_CYCLE
+    while epoch >= cycle:
+        epoch, cycle = epoch - cycle, 2 * cycle
+    return rate / 10 + 0.9 * rate * (1 + math.cos(math.pi * epoch / cycle)) / 2
+
+
+def degradation() -> nn.Sequential:
+    """What robust training does to float32 images in [0, 1], each with probability 0.3: JPEG, blur, cut and resize."""
+    return nn.Sequential(
+        K.RandomResizedCrop((SIZE, SIZE), scale=(0.55, 1.0), ratio=(1.0, 1.0), p=0.3),
+        K.RandomGaussianBlur((3, 3), (0.3, 1.0), p=0.3),
+        K.RandomJPEG((50.0, 95.0), p=0.3),
+    )
+
+
+def train(
+    simulator: Simulator,
+    reals: np.ndarray,
+    recipe: Recipe | None = None,
+    *,
+    name: str = "photos",
+    folder: Path | None = None,
+) -> Path:
+    """Train an extractor on the processor; interrupted training continues. Returns its checkpoint, below 10 MB.
+
+    Parameters
+    ----------
+    reals
+        What the simulator's models are shown, uint8 `(n, 3, 32, 32)`.
+    name
+        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default below ``paths.home() / "networks"``.
+
+    Raises
+    ------
+    InputError
+        Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
+    """
+    recipe = recipe or Recipe()
+    check_images(reals, "reals")
+    if reals.shape[1:] != (3, SIZE, SIZE):
+        raise InputError(f"reals: shape {reals.shape}; images in colour of 32x32 pixels, (n, 3, 32, 32), expected")
+    task = _task(simulator, recipe)
+    settings = {"recipe": asdict(recipe), "reals": trained.checksum(reals), "categories": simulator.categories}
+    settings |= simulator.settings
+    seconds = training.train(
+        task,
+        training.random_batches(torch.from_numpy(reals), recipe.models * recipe.each),
+        steps=recipe.steps,
+        seed=recipe.seed,
+        settings=settings,
+        folder=paths.runs() / "extractor" / name,
+    )
+    path = (folder or paths.home() / "networks") / f"extractor-{name}.safetensors"
+    halves = {k: t.half() if t.is_floating_point() else t for k, t in task.average.module.state_dict().items()}
+    files.save_tensors(path, halves, settings | {"seconds": round(seconds, 1)})
+    return path
+
+
+def _task(simulator: Simulator, recipe: Recipe) -> Task:
+    with seeded(recipe.seed):
+        encoder, head = Encoder(), nn.Linear(WIDTHS[-1], simulator.categories)
+    weights = [*encoder.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(weights, recipe.rate, betas=(0.9, 0.999), weight_decay=0.01)
+    residual, degrade = residuals(recipe.denoiser, real=recipe.real), degradation()
+
+    def update(images: Tensor, step: int) -> dict[str, float]:
+        made = simulator.draw(images, each=recipe.each)
+        if recipe.robust:
+            degraded = degrade(made.images.float() / 255)
+            made.images = degraded.mul(255).round().clamp(0, 255).to(torch.uint8)
+        spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), log=recipe.log))
+        with autocast(spectra.device):
+            features = encoder(spectra.to(memory_format=torch.channels_last))
+        features = features.float()
+        entropy = F.cross_entropy(head(features), made.category)
+        triplet = triplet_loss(features, made.model)
+        optimiser.param_groups[0]["lr"] = rate_at(step, recipe.steps, recipe.rate)
+        optimiser.zero_grad(set_to_none=True)
+        (entropy + triplet).backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        return {"entropy": entropy.item(), "triplet": triplet.item()}
+
+    return Task({"encoder": encoder, "head": head}, {"adamw": optimiser}, update, "encoder", decay=0.99)
+
+
+class Extractor:
+    """A trained extractor.
+
+    Parameters
+    ----------
+    path
+        Checkpoint; see `train`.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not an extractor; its denoiser is not there.
+    """
+
+    def __init__(self, path: Path | str):
+        tensors, self.settings = files.load_tensors(path)
+        self.network = Encoder()
+        try:
+            self.network.load_state_dict(tensors)
+            recipe = self.settings["recipe"]
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
+        self.network.eval()
+        self.log, self.residual = recipe["log"], residuals(recipe["denoiser"], real=recipe["real"])
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, of 32x32 pixels as a rule: float32 `(n, 256)`."""
+        check_images(images)
+        blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
+        spectra = (torch.from_numpy(spectrum(self.residual(block), log=self.log)) for block in blocks)
+        return np.concatenate([self.network(some).numpy() for some in spectra])
+
+
+def find(name: str = "photos") -> Path:
+    """The checkpoint of an extractor: one trained at home, else the one that ships; `InputError` if there is none."""
+    folders = (paths.home() / "networks", paths.data() / "networks")
+    for folder in folders:
+        if (path := folder / f"extractor-{name}.safetensors").exists():
+            return path
+    raise InputError(f"extractor {name!r}: not trained yet; `manifpt synthesis train` makes it")

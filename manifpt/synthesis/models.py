@@ -1,0 +1,136 @@
+r"""The space of synthetic models: 288 shallow auto-encoders (SPEC B.2; Yang et al., TMM 2025).
+
+A model reads a real image and gives it back with the traces of its own layers: K blocks halve the image (mean over 2x2,
+conv, batch norm, ReLU, conv, batch norm) and K blocks enlarge it. An enlarging block has L layers, of which the first
+doubles the size; with two layers the second changes the width, 3-32-3 channels for K = 1, 3-32-64-32-3 for K = 2.
+
+======  ==========  =========================================================  ==================
+digit   option      values, in the order of the digit                          count
+======  ==========  =========================================================  ==================
+1       blocks      1, 2                                                       2
+2       layers      1, 2                                                       2
+3       order       post: (up) conv norm act; pre: norm act (up) conv          2
+4       upsample    bilinear, nearest, deconv (2x2, stride 2, before conv)     3
+5       activation  none, relu, sigmoid, tanh                                  4
+6       norm        none, batch, instance (without weights)                    3
+======  ==========  =========================================================  ==================
+
+The last layer carries its norm and activation too. So in the order ``post`` an output behind ReLU or sigmoid is never
+negative; it is read as a pixel in [0, 1], every other one as a pixel in [-1, 1] (the source does not say what it does).
+"""
+
+from dataclasses import astuple, dataclass
+from itertools import pairwise, product
+
+from torch import Tensor, nn
+
+from manifpt.compute import seeded
+from manifpt.errors import InputError
+
+OPTIONS = {
+    "blocks": (1, 2),
+    "layers": (1, 2),
+    "order": ("post", "pre"),
+    "upsample": ("bilinear", "nearest", "deconv"),
+    "activation": ("none", "relu", "sigmoid", "tanh"),
+    "norm": ("none", "batch", "instance"),
+}
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One value of each option; see `OPTIONS`."""
+
+    blocks: int
+    layers: int
+    order: str
+    upsample: str
+    activation: str
+    norm: str
+
+    @property
+    def name(self) -> str:
+        """Its six digits, ``"000000"`` to ``"111232"``."""
+        return "".join(str(values.index(value)) for values, value in zip(OPTIONS.values(), astuple(self), strict=True))
+
+    @property
+    def non_negative(self) -> bool:
+        """Whether ReLU or sigmoid is the last thing that happens to an image."""
+        return self.order == "post" and self.activation in ("relu", "sigmoid")
+
+
+def architectures(**fixed) -> tuple[Architecture, ...]:
+    """All 288 in the order of their names; those with certain values of options, as in ``architectures(blocks=1)``.
+
+    Raises
+    ------
+    InputError
+        An unknown option or value.
+    """
+    for option, value in fixed.items():
+        if value not in OPTIONS.get(option, ()):
+            known = OPTIONS.get(option) or tuple(OPTIONS)
+            raise InputError(f"{option}={value!r}: unknown; one of {', '.join(map(str, known))} expected")
+    choices = (values if option not in fixed else (fixed[option],) for option, values in OPTIONS.items())
+    return tuple(Architecture(*values) for values in product(*choices))
+
+
+def parse(name: str) -> Architecture:
+    """The architecture of six digits; `InputError` unless they are those of one."""
+    if len(name) == len(OPTIONS) and name.isdecimal():
+        digits = [int(digit) for digit in name]
+        if all(digit < len(values) for digit, values in zip(digits, OPTIONS.values(), strict=True)):
+            return Architecture(*(values[digit] for digit, values in zip(digits, OPTIONS.values(), strict=True)))
+    raise InputError(f"architecture {name!r}: six digits from 000000 to 111232 expected, see manifpt.synthesis.models")
+
+
+class SyntheticModel(nn.Module):
+    """Images `(n, 3, h, w)` in [-1, 1] to images of the same shape, nominally in [-1, 1]; h, w multiples of 2^K."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.architecture = architecture
+        widths = (3, WIDTH, 2 * WIDTH)[: architecture.blocks + 1]
+        down = [_halving(a, b) for a, b in pairwise(widths)]
+        up = [_enlarging(architecture, b, a) for a, b in pairwise(widths)]
+        self.body = nn.Sequential(*down, *reversed(up))
+
+    def forward(self, images: Tensor) -> Tensor:
+        out = self.body(images)
+        return 2 * out - 1 if self.architecture.non_negative else out
+
+
+def build(architecture: Architecture, *, seed: int) -> SyntheticModel:
+    """An untrained synthetic model, in training mode; its seed draws the weights (torch's default initialisation)."""
+    with seeded(seed, int(architecture.name)):
+        return SyntheticModel(architecture)
+
+
+def _halving(inner: int, outer: int) -> nn.Sequential:
+    first = [nn.AvgPool2d(2), nn.Conv2d(inner, outer, 3, padding=1), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
+    return nn.Sequential(*first, nn.Conv2d(outer, outer, 3, padding=1), nn.BatchNorm2d(outer))
+
+
+def _enlarging(architecture: Architecture, inner: int, outer: int) -> nn.Sequential:
+    """A block that doubles the size in its first layer and changes the width in its last."""
+    if architecture.layers == 1:
+        return _layer(architecture, inner, outer, double=True)
+    return nn.Sequential(
+        _layer(architecture, inner, inner, double=True), _layer(architecture, inner, outer, double=False)
+    )
+
+
+def _layer(architecture: Architecture, inner: int, outer: int, *, double: bool) -> nn.Sequential:
+    convolution = [nn.Conv2d(inner, outer, 3, padding=1)]
+    if double and architecture.upsample == "deconv":
+        convolution.insert(0, nn.ConvTranspose2d(inner, inner, 2, stride=2))
+    elif double:
+        convolution.insert(0, nn.Upsample(scale_factor=2, mode=architecture.upsample))
+    width = outer if architecture.order == "post" else inner
+    norm = [NORMS[architecture.norm](width)] if architecture.norm in NORMS else []
+    activation = [ACTIVATIONS[architecture.activation]()] if architecture.activation in ACTIVATIONS else []
+    around = [*norm, *activation]
+    return nn.Sequential(*(convolution + around if architecture.order == "post" else around + convolution))

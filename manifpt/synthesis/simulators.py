@@ -1,0 +1,148 @@
+r"""Where an extractor's training images come from: trained synthetic models, or models made afresh for every batch.
+
+Both turn real images into synthetic ones, and say which model made each, and which *category* it is of: a class that
+lasts from batch to batch, for the cross-entropy. Of trained models the category is the model. A fresh model is gone
+after its batch, so there it is the architecture, one of 288; the triplet loss tells models apart in both cases.
+
+*A fresh model is not trained but solved.* Its inner weights are drawn as at the start of a training. With the features
+h of its last convolution's input and the target z, the pixel before the last norm and activation, that convolution is
+the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h.
+Batch norms keep the statistics of these images; one at the end is set to pass them on unchanged. This is ours, not the
+paper's: 5,760 models are then replaced by as many as there are batches times models in one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manifpt import files
+from manifpt.errors import InputError
+from manifpt.synthesis.models import SyntheticModel, architectures, build
+from manifpt.synthesis.train import load, to_pixels
+
+RIDGE = 1e-3  # of the mean square of the features
+FIT_ON = 8  # images
+
+
+@dataclass
+class Synthetic:
+    """Images uint8 `(n, 3, h, w)`; model and category of each, int64 `(n,)`."""
+
+    images: Tensor
+    model: Tensor
+    category: Tensor
+
+
+class Simulator(Protocol):
+    """Real images to synthetic ones; `categories` counts the classes, `settings` says what it is."""
+
+    categories: int
+    settings: dict
+
+    def draw(self, images: Tensor, *, each: int) -> Synthetic:
+        """Put real images, float32 `(n, 3, h, w)` in [-1, 1], through models drawn by torch's default generator.
+
+        With ``each = 1`` every image draws its model from all, as released; else n // each models are drawn without
+        replacement and take `each` images. A remainder of n is dropped.
+        """
+        ...
+
+
+class TrainedModels:
+    """Simulator of the models in checkpoints; see `manifpt.synthesis.train`.
+
+    Raises
+    ------
+    InputError
+        Fewer than two checkpoints, or one that is damaged.
+    """
+
+    def __init__(self, checkpoints: Sequence[Path]):
+        if len(checkpoints) < 2:
+            raise InputError(
+                f"checkpoints: {len(checkpoints)} synthetic models; two at least expected, train them with "
+                "`manifpt synthesis train-models`"
+            )
+        loaded = [load(path) for path in checkpoints]
+        self.models = [model for model, _ in loaded]
+        self.categories = len(self.models)
+        self.settings = {"simulator": "trained", "models": files.settings_hash([header for _, header in loaded])}
+
+    @torch.no_grad()
+    def draw(self, images: Tensor, *, each: int) -> Synthetic:
+        """See `Simulator`."""
+        groups = len(images) // each
+        if each > 1 and groups > self.categories:
+            raise InputError(f"batch: {groups} models asked for; at most the {self.categories} that there are expected")
+        drawn = torch.randint(self.categories, (groups,)) if each == 1 else torch.randperm(self.categories)[:groups]
+        owner = drawn.repeat_interleave(each)
+        made = torch.empty(len(owner), *images.shape[1:], dtype=torch.uint8)
+        for index in owner.unique().tolist():
+            mine = owner == index
+            made[mine] = to_pixels(self.models[index](images[: len(owner)][mine]))
+        return Synthetic(made, owner, owner)
+
+
+class FreshModels:
+    """Simulator that makes a model for every `each` images of every batch, and keeps none."""
+
+    def __init__(self):
+        self.space = architectures()
+        self.categories = len(self.space)
+        self.settings = {"simulator": "fresh"}
+
+    @torch.no_grad()
+    def draw(self, images: Tensor, *, each: int) -> Synthetic:
+        """See `Simulator`."""
+        category = torch.randint(self.categories, (len(images) // each,))
+        made = []
+        for number, index in enumerate(category.tolist()):
+            model = build(self.space[index], seed=int(torch.randint(2**31, ())))
+            solve(model, images[torch.randperm(len(images))[:FIT_ON]])
+            made.append(to_pixels(model(images[number * each : (number + 1) * each])))
+        owner = torch.arange(len(category)).repeat_interleave(each)
+        return Synthetic(torch.cat(made), owner, category.repeat_interleave(each))
+
+
+@torch.no_grad()
+def solve(model: SyntheticModel, images: Tensor) -> None:
+    """Set batch norms and the last convolution so that the model gives images back; it is then in evaluation mode."""
+    leaves = [module for module in model.body.modules() if not isinstance(module, nn.Sequential)]
+    for module in leaves:
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # these images' statistics alone
+    last = max(index for index, module in enumerate(leaves) if isinstance(module, nn.Conv2d))
+    features = images
+    for module in leaves[:last]:
+        features = module(features)
+    target = _before_activation(model, images)
+    rows = F.unfold(features, 3, padding=1).transpose(1, 2).flatten(0, 1)  # (n * h * w, 9 * width)
+    rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+    z = target.permute(0, 2, 3, 1).flatten(0, 2)  # (n * h * w, 3)
+    gram = (rows.T @ rows).double()
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weights = torch.linalg.solve(gram, (rows.T @ z).double()).float()  # (9 * width + 1, 3)
+    leaves[last].weight.copy_(weights[:-1].T.reshape_as(leaves[last].weight))
+    leaves[last].bias.copy_(weights[-1])
+    if last + 1 < len(leaves) and isinstance(norm := leaves[last + 1], nn.BatchNorm2d):
+        values = leaves[last](features)
+        norm.running_var.copy_(values.var((0, 2, 3)))
+        norm.running_mean.copy_(values.mean((0, 2, 3)))
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.copy_(norm.running_mean)
+    model.eval()
+
+
+def _before_activation(model: SyntheticModel, images: Tensor) -> Tensor:
+    """What the last activation should read to give the images, as far as it can."""
+    activation = model.architecture.activation if model.architecture.order == "post" else "none"
+    if activation == "tanh":
+        return images.clamp(-0.95, 0.95).atanh()
+    if activation == "sigmoid":
+        return images.add(1).div(2).clamp(0.025, 0.975).logit()
+    return images.add(1).div(2) if activation == "relu" else images

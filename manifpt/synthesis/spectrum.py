@@ -1,0 +1,86 @@
+r"""The spectral fingerprint of an image: what a denoiser takes away from it, seen in frequency (SPEC B.3).
+
+.. math:: D = |\mathrm{FFT}_2(R(x))| \text{ per channel}, \qquad D_{\log} = \log(D + 10^{-3})
+
+with the image x in [0, 1] and the noise residual R. As released: no shift, no logarithm, no scaling. Deviations: theirs
+is a DnCNN of 17 layers without padding, whose smaller residual is resized to the size of the image; ours are the core's
+DnCNN (`manifpt.denoiser`), which pads, and a wavelet denoiser. A grey image is read as three equal channels.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from manifpt import denoiser
+from manifpt.embeddings import check_images
+from manifpt.errors import InputError
+
+DENOISERS = ("dncnn", "wavelet")
+FLOOR = 1e-3  # inside the logarithm
+BATCH = 256
+Residual = Callable[[np.ndarray], np.ndarray]
+
+
+def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
+    """A denoiser's residual, as a function of images.
+
+    Parameters
+    ----------
+    name
+        ``dncnn``, or ``wavelet``: scikit-image's, BayesShrink.
+    real
+        Real set in colour that the DnCNN was trained on.
+
+    Returns
+    -------
+    Function of uint8 images `(n, c, h, w)`, c 1 or 3, that gives their noise, float32 `(n, 3, h, w)`.
+
+    Raises
+    ------
+    InputError
+        Unknown denoiser; no denoiser was trained on that set, or one for grey images.
+    """
+    if name not in DENOISERS:
+        raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
+    one = _wavelet() if name == "wavelet" else _dncnn(real)
+
+    def residual(images: np.ndarray) -> np.ndarray:
+        images = as_colour(images)
+        blocks = range(0, len(images), BATCH)
+        return np.concatenate([one(images[i : i + BATCH].astype(np.float32) / np.float32(255)) for i in blocks])
+
+    return residual
+
+
+def spectrum(residual: np.ndarray, *, log: bool = False) -> np.ndarray:
+    """Magnitudes of the two-dimensional Fourier transform of each channel, or their logarithm: float32, same shape."""
+    magnitude = np.abs(np.fft.fft2(residual)).astype(np.float32)
+    return np.log(magnitude + np.float32(FLOOR)) if log else magnitude
+
+
+def as_colour(images: np.ndarray) -> np.ndarray:
+    """Images uint8 `(n, c, h, w)` with three channels; `InputError` unless they are such a batch, c 1 or 3."""
+    check_images(images)
+    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
+
+
+def _dncnn(real: str) -> Residual:
+    network = denoiser.load(dataset=real)
+    if network[0].in_channels != 3:
+        raise InputError(f"denoiser of {real!r}: reads grey images; that of a set in colour expected")
+
+    @torch.inference_mode()
+    def residual(images: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(images)).numpy()
+
+    return residual
+
+
+def _wavelet() -> Residual:
+    from skimage.restoration import denoise_wavelet
+
+    def residual(images: np.ndarray) -> np.ndarray:
+        return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)
+
+    return residual

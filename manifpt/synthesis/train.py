@@ -1,0 +1,182 @@
+r"""Training of synthetic models: each learns to give real images back, badly enough to leave its traces (SPEC B.2).
+
+.. math:: L = \max\big(\mathrm{MSE}(x, A(x)),\; \eta\big), \qquad \eta = 0.005, \text{ pixels in } [-1, 1]
+
+At η the gradient vanishes, so training ends there: when the mean loss of a window of steps is η. Many models never
+reach it: K halvings lose detail for good, an instance norm at the end fixes mean and contrast of each image, tanh and
+sigmoid do not reach black and white. They end on a plateau: when a window is less than 2 % better than the one before,
+or when the steps run out. Which of the three it was stands in the checkpoint. Optimiser, rate, batch and steps are not
+in the source; ours are chosen for 4 seconds a model.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manifpt import files, paths, trained, training
+from manifpt.compute import autocast, seeded
+from manifpt.errors import InputError
+from manifpt.real import load_real
+from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build, parse
+
+ETA = 0.005
+STEPS, WINDOW, BATCH, RATE = 300, 50, 16, 3e-3
+BETTER = 0.98
+
+
+def train_model(
+    architecture: Architecture, images: np.ndarray, *, seed: int, steps: int = STEPS
+) -> tuple[SyntheticModel, dict]:
+    """Train one model on the processor; its seed draws weights and the order of images.
+
+    Parameters
+    ----------
+    images
+        Real ones, uint8 `(n, 3, h, w)`, h and w multiples of 4.
+
+    Returns
+    -------
+    model
+        In evaluation mode.
+    record
+        ``mse`` (mean of the last window), ``steps``, ``stopped`` ("eta", "plateau" or "steps"), ``seconds``.
+
+    Raises
+    ------
+    InputError
+        Images of another shape or type.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(s % 4 for s in images.shape[2:]):
+        raise InputError(f"images: {images.dtype} {images.shape}; uint8 (n, 3, h, w), h and w multiples of 4, expected")
+    started, losses, stopped = time.perf_counter(), [], None
+    model = build(architecture, seed=seed).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
+    draw = training.random_batches(torch.from_numpy(images), BATCH)
+    while stopped is None:
+        with seeded(seed, int(architecture.name), len(losses)):
+            batch = draw(len(losses)).to(memory_format=torch.channels_last)
+        with autocast(batch.device):
+            given = model(batch)
+        loss = (given.float() - batch).square().mean().clamp(min=ETA)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        stopped = _reason_to_stop(losses, steps)
+    record = {"mse": float(np.mean(losses[-WINDOW:])), "steps": len(losses), "stopped": stopped}
+    return model.eval(), record | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def _reason_to_stop(losses: list[float], steps: int) -> str | None:
+    if len(losses) % WINDOW == 0:
+        last, before = np.mean(losses[-WINDOW:]), np.mean(losses[-2 * WINDOW : -WINDOW] or np.inf)
+        if last <= ETA * (1 + 1e-6):
+            return "eta"
+        if last > BETTER * before:
+            return "plateau"
+    return "steps" if len(losses) >= steps else None
+
+
+def train_models(
+    *,
+    dataset: str = "photos",
+    seeds: int = 2,
+    chosen: tuple[Architecture, ...] | None = None,
+    steps: int = STEPS,
+    jobs: int = 1,
+    out: Path | None = None,
+) -> Iterator[dict]:
+    """Train each architecture with each seed, as far as it is not there; yields what `load` says of each when it is.
+
+    Parameters
+    ----------
+    dataset
+        Real set in colour; the models learn its reference images.
+    seeds
+        How many: 0 to seeds - 1.
+    chosen
+        Some of the architectures; None for all 288.
+    jobs
+        Processes, one thread each, which is faster than one model after another with all threads.
+    out
+        Where the checkpoints go, one file a model in half precision; by default `folder_of` the real set.
+
+    Raises
+    ------
+    InputError
+        Before any training: no seed, step or job; an unknown real set or one that is grey.
+    """
+    if min(seeds, steps, jobs) < 1:
+        raise InputError(f"seeds, steps, jobs: {seeds}, {steps}, {jobs}; at least 1 of each expected")
+    _images(dataset)
+    todo = [(one.name, seed) for seed in range(seeds) for one in chosen or architectures()]
+    return _train_all(todo, partial(_one, dataset=dataset, steps=steps, out=out or folder_of(dataset)), jobs)
+
+
+def _train_all(todo: list[tuple[str, int]], one: partial, jobs: int) -> Iterator[dict]:
+    if jobs == 1:
+        yield from map(one, todo)
+        return
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        for future in as_completed([pool.submit(one, task) for task in todo]):
+            yield future.result()
+
+
+def _one(task: tuple[str, int], *, dataset: str, steps: int, out: Path) -> dict:
+    name, seed = task
+    images, reference = _images(dataset)
+    settings = {"architecture": name, "seed": seed, "dataset": dataset, "reference": reference, "max_steps": steps}
+    path = out / f"{name}-s{seed}.safetensors"
+    if path.exists():
+        header = files.load_tensors(path)[1]
+        if settings.items() <= header.items():
+            return header
+    model, record = train_model(parse(name), images, seed=seed, steps=steps)
+    tensors = {k: t.half() if t.is_floating_point() else t for k, t in model.state_dict().items()}
+    files.save_tensors(path, tensors, settings | record)
+    return settings | record
+
+
+@cache
+def _images(dataset: str) -> tuple[np.ndarray, str]:
+    """The reference images of a real set in colour, and their checksum."""
+    images = load_real(dataset)
+    if images.shape[1] != 3:
+        raise InputError(f"{dataset}: images are grey; synthetic models learn a set in colour: photos, cifar10, celeba")
+    return images, trained.checksum(images)
+
+
+def folder_of(dataset: str) -> Path:
+    """Where the synthetic models of a real set lie."""
+    return paths.home() / "synthesis" / dataset
+
+
+def load(path: Path) -> tuple[SyntheticModel, dict]:
+    """A trained model in evaluation mode, and the settings and record it was saved with.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not the checkpoint of a synthetic model.
+    """
+    tensors, settings = files.load_tensors(path)
+    try:
+        model = build(parse(settings["architecture"]), seed=0)
+        model.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: not the checkpoint of a synthetic model; train it anew") from error
+    return model.eval(), settings
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Images around [-1, 1] as what a file would hold: clipped, rounded, uint8."""
+    return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,422 @@
+"""What a user may get wrong: one line that names what, where and the remedy; exit code 2; nothing touched.
+
+Each case spoils a copy of good folders and calls the command line, or the package in the command line's place. Reading
+pictures is all that may happen before the verdict: whoever starts to project fails the test.
+"""
+
+import json
+import pickle
+import resource
+import shutil
+import struct
+import sys
+import zlib
+
+import numpy as np
+import own_images
+import pytest
+import torch
+from PIL import Image
+
+from manifpt import cli, folders
+from manifpt.attribution import Attributor
+from manifpt.fingerprints import Fingerprint
+from manifpt.gm import load_gm
+from manifpt.manifold import Manifold
+from manifpt.own import load_fingerprints
+from manifpt.real import check_disjoint, load_real
+from manifpt.tracing import train
+from manifpt.zoo.sample import sample
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), np.uint8)
+LABELS = ["a", "b"] * 15
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """Good folders with a classifier, ``clf``, trained on them for one epoch."""
+    folder = own_images.make(tmp_path_factory.mktemp("good"))
+    found = folders.survey(folder / "real", folder / "generated")
+    train(found, Manifold(), folder / "clf", epochs=1)
+    return folder
+
+
+@pytest.fixture
+def here(good, tmp_path, monkeypatch):
+    """A copy of the good folders, which is the working directory."""
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def verdict(monkeypatch, capsys, action):
+    """Exit code and error line of an action: the words of a command, or a function called in its place."""
+    if callable(action):
+        monkeypatch.setattr(cli, "app", action)
+    monkeypatch.setattr(sys, "argv", ["manifpt", *([] if callable(action) else action.split())])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, capsys.readouterr().err
+
+
+def header(width, height):
+    """A PNG that claims a size and holds nothing."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def written(content, name="real/bad.png"):
+    return lambda here: (here / name).write_bytes(content)
+
+
+def linked(name, target):
+    return lambda here: (here / name).symlink_to(target)
+
+
+def copied(source, target):
+    return lambda here: shutil.copy(here / source, here / target)
+
+
+def removed(pattern):
+    return lambda here: [path.unlink() for path in here.glob(pattern)]
+
+
+def made(*names):
+    return lambda here: [(here / name).mkdir(parents=True) for name in names]
+
+
+def cut_short(here):
+    content = (here / "real/000.png").read_bytes()
+    (here / "real/bad.png").write_bytes(content[: len(content) // 2])
+
+
+def animated(here):
+    frames = [Image.fromarray(pixels[0]).resize((16, 16)) for pixels in IMAGES[:2]]
+    frames[0].save(here / "real/bad.webp", save_all=True, append_images=frames[1:])
+
+
+def pages(here):
+    frames = [Image.fromarray(pixels[0]) for pixels in IMAGES[:2]]
+    frames[0].save(here / "real/bad.tiff", save_all=True, append_images=frames[1:])
+
+
+def floats(here):
+    Image.fromarray(np.ones((16, 16), np.float32)).save(here / "real/bad.tif")
+
+
+def gif(here):
+    Image.fromarray(IMAGES[0, 0]).save(here / "real/bad.png", "GIF")
+
+
+def flipped(name):
+    def flip(here):
+        content = bytearray((here / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (here / name).write_bytes(content)
+
+    return flip
+
+
+def as_it_is(here):
+    pass
+
+
+FINGERPRINT = "fingerprint real generated --out new/fp.npz"
+TRAIN = "attribute train real generated --out new"
+PREDICT = "attribute predict clf generated/a --csv new/out.csv"
+PICTURES = {  # what is wrong with one file or folder: how it comes about, what the line says
+    "no real folder": (lambda here: shutil.rmtree(here / "real"), "real: no such folder; a folder of images expected"),
+    "a file as folder": (
+        lambda here: (shutil.rmtree(here / "real"), (here / "real").write_text("")),
+        "real: a file; a folder of images expected",
+    ),
+    "empty folder": (removed("real/*"), "real: holds no image; files that end in .bmp"),
+    "one image": (removed("real/0[0-2][1-9].png"), "real: 3 different images; 24 at least are needed"),
+    "copies of one image": (
+        lambda here: [
+            shutil.copy(here / "real/000.png", path) for path in (here / "real").glob("*.png") if "000" not in path.name
+        ],
+        "real: 1 different images; 24 at least are needed",
+    ),
+    "no models": (
+        lambda here: [shutil.rmtree(path) for path in here.glob("generated/*")],
+        "generated: has no sub-folders; put",
+    ),
+    "loose image": (copied("generated/a/000.png", "generated/x.png"), "x.png: beside the models' folders; move it"),
+    "empty model": (made("generated/c"), "generated/c: holds no image; files"),
+    "model named real": (made("generated/real"), "generated/real: the name 'real' is that of the real images; give"),
+    "truncated": (cut_short, "real/bad.png: cannot be read as an image (image file is truncated"),
+    "text": (written(b"no picture"), "real/bad.png: cannot be read as an image"),
+    "empty file": (written(b""), "real/bad.png: cannot be read as an image"),
+    "no pixels": (written(header(16, 16)), "real/bad.png: cannot be read as an image"),
+    "1x1": (written(header(1, 1)), "real/bad.png: 1x1; 8 pixels a side at least; remove it"),
+    "bomb": (written(header(20_000, 20_000)), "real/bad.png: too large (Image size (400000000 pixels) exceeds"),
+    "large": (
+        written(header(10_000, 10_000)),
+        "real/bad.png: 10000x10000; 67,108,864 pixels at most expected, cut it up",
+    ),
+    "GIF": (gif, "real/bad.png: cannot be read as an image"),
+    "PostScript": (written(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "real/bad.png: cannot be read as an image"),
+    "animated": (animated, "real/bad.webp: 2 frames; one picture a file expected, save the frames one by one"),
+    "pages": (pages, "real/bad.tiff: 2 frames; one picture a file expected"),
+    "32 bits": (floats, "real/bad.tif: 32 bits a pixel, whose range is not stated; save it with 8 or 16"),
+    "dangling link": (linked("real/bad.png", "gone.png"), "real/bad.png: cannot be read as an image"),
+    "link to itself": (linked("real/bad.png", "bad.png"), "real/bad.png: cannot be read as an image"),
+    "folder loop": (linked("generated/a/again", ".."), "which is read already; remove the link that leads there twice"),
+    "in two models": (
+        copied("generated/a/000.png", "generated/b/x.png"),
+        "b/x.png: the same image as generated/a/000.png; one",
+    ),
+    "in real too": (
+        copied("real/000.png", "generated/b/x.png"),
+        "b/x.png: the same image as real/000.png; one class only",
+    ),
+}
+COMMANDS = {  # what is wrong with the words, or with what they name
+    "small": (
+        "--size 17",
+        as_it_is,
+        FINGERPRINT,
+        "real/000.png: 16x16 is smaller than 17, and no rule enlarges; set the",
+    ),
+    "size": ("--size 7", as_it_is, FINGERPRINT, "size: 7; a whole number from 8 on expected"),
+    "rule": ("--rule pad", as_it_is, FINGERPRINT, "rule 'pad' is unknown; choose one of centre-crop, patches, resize"),
+    "workers": ("--workers 0", as_it_is, FINGERPRINT, "workers: 0; a whole number from 1 on expected"),
+    "estimator": ("--estimator best", as_it_is, FINGERPRINT, "estimator 'best': choose one of nearest, tangent"),
+    "denoiser": (
+        "--estimator denoiser",
+        as_it_is,
+        FINGERPRINT,
+        "'denoiser': choose one of nearest, tangent, which need",
+    ),
+    "space": ("--space hsv", as_it_is, FINGERPRINT, "space 'hsv' is unknown; choose one of rgb, freq"),
+    "ssl": ("--space ssl", as_it_is, FINGERPRINT, "space 'ssl': name the real set its network was trained on"),
+    "k": (
+        "--estimator tangent --k 26",
+        as_it_is,
+        FINGERPRINT,
+        "k: 26 neighbours, but the reference set has 25 images; lower",
+    ),
+    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "k must be a whole number from 1"),
+    "out a folder": ("", made("new/fp.npz"), FINGERPRINT, "new/fp.npz: is a folder; the name of a file expected"),
+    "out in a file": (
+        "",
+        written(b"", "new"),
+        FINGERPRINT,
+        "new/fp.npz: cannot be written (Not a directory); name another",
+    ),
+    "read-only": ("--out /proc/fp.npz", as_it_is, FINGERPRINT, "/proc/fp.npz: cannot be written"),
+    "few": ("", removed("generated/a/00[0-2].png"), TRAIN, "a: 3 images; 4 at least for train, val and test, add some"),
+    "k of train": (
+        "--estimator tangent",
+        as_it_is,
+        TRAIN,
+        "k: 64 neighbours, but the reference set has 25 images; lower",
+    ),
+    "epochs": ("--epochs 0", as_it_is, TRAIN, "epochs: 0; a whole number from 1 on expected"),
+    "out taken": ("--out real", as_it_is, TRAIN, "real: holds 000.png; a new or empty folder expected"),
+    "out a classifier": (
+        "--out clf",
+        as_it_is,
+        TRAIN,
+        "clf: holds a classifier already; name another folder, or remove",
+    ),
+    "out a file": ("--out real/000.png", as_it_is, TRAIN, "real/000.png: is a file; the name of a folder expected"),
+    "no classifier": ("", lambda here: shutil.rmtree(here / "clf"), PREDICT, "clf/settings.json: no classifier"),
+    "settings": ("", flipped("clf/settings.json"), PREDICT, "clf/"),
+    "settings cut": ("", written(b'{"rule"', "clf/settings.json"), PREDICT, "clf/settings.json: no classifier"),
+    "other settings": (
+        "",
+        written(b"[]", "clf/settings.json"),
+        PREDICT,
+        "a folder of `manifpt attribute train` expected",
+    ),
+    "tampered": ("", flipped("clf/attributor.safetensors"), PREDICT, "attributor.safetensors: damaged file, SHA-256"),
+    "pickle": (
+        "",
+        written(pickle.dumps({}), "clf/attributor.safetensors"),
+        PREDICT,
+        "attributor.safetensors: damaged file",
+    ),
+    "lost": ("", removed("clf/reference.npy"), PREDICT, "clf/reference.npy: missing file; restore it"),
+    "no images": ("", removed("generated/a/*"), PREDICT, "generated/a: holds no image; files that end in"),
+    "broken image": (
+        "",
+        written(b"", "generated/a/000.png"),
+        PREDICT,
+        "generated/a/000.png: cannot be read as an image",
+    ),
+    "csv": ("--csv real", as_it_is, PREDICT, "real: is a folder; the name of a file expected"),
+    "parameter": ("", as_it_is, "reproduce --only 00 -p nonsense=1", "nonsense"),
+}
+
+
+def spoilt(**values):
+    return {"artifacts": IMAGES / np.float32(255), "labels": LABELS} | values
+
+
+def with_one(value):
+    array = IMAGES / np.float32(255)
+    array[3, 0, 2, 2] = value
+    return array
+
+
+def objects(here):
+    np.savez(here / "clf/x.npz", settings=np.array([{}], object), artifacts=np.array([{}], object), model="m")
+    return here / "clf/x.npz"
+
+
+def manifest(here, file):
+    (here / "gm").mkdir()
+    model = {"checkpoint": {"file": file, "sha256": "0"}, "samples": {"file": "samples/m.png", "sha256": "0"}}
+    (here / "gm/manifest.json").write_text(json.dumps({"name": "gm", "real": "photos", "models": {"m": model}}))
+    return load_gm(here / "gm")
+
+
+def pickled(here):
+    torch.save({}, here / "clf/x.safetensors")
+    return here / "clf/x.safetensors"
+
+
+CALLS = {  # a call of the package, given the folder; what the line says
+    "NaN": (lambda _: Attributor().fit(*spoilt(artifacts=with_one(np.nan)).values()), "artifacts: NaN or infinite"),
+    "infinity": (
+        lambda _: Attributor().fit(*spoilt(artifacts=with_one(np.inf)).values()),
+        "first in row 3; finite numbers",
+    ),
+    "other length": (
+        lambda _: Attributor().fit(*spoilt(labels=LABELS[:-1]).values()),
+        "labels: of shape (29,); (30,) expected",
+    ),
+    "ragged": (
+        lambda _: Attributor().fit([[1.0], [1.0, 2.0]], ["a", "b"]),
+        "artifacts: rows of unequal lengths; an array",
+    ),
+    "ragged labels": (
+        lambda _: Attributor().fit(IMAGES[:2], [[1], [1, 2]]),
+        "labels: rows of unequal lengths; an array of",
+    ),
+    "no labels": (
+        lambda _: Attributor().fit(IMAGES, None),
+        "labels: of shape (); (30,) expected, one for each artifact",
+    ),
+    "ragged artifacts": (
+        lambda _: Fingerprint("m", "rgb", "nearest", [[1.0], [1.0, 2.0]]),
+        "artifacts: rows of unequal",
+    ),
+    "words": (
+        lambda _: Fingerprint("m", "rgb", "nearest", [["a"]]),
+        "artifacts: <U1 of shape (1, 1); at least 1 point",
+    ),
+    "dtype": (lambda _: Manifold().fit(IMAGES / 255), "reference: a uint8 numpy array expected, not float64"),
+    "shape": (lambda _: Manifold().fit(IMAGES[:, 0]), "reference: shape (n, c, h, w) with n > 0 and c 1 or 3 expected"),
+    "channels": (
+        lambda _: Manifold().fit(IMAGES).project(IMAGES.repeat(3, axis=1)),
+        "images: shape (n, 1, 8, 8) as the reference set expected, not (30, 3, 8, 8)",
+    ),
+    "neighbours": (
+        lambda _: Manifold(estimator="tangent").fit(IMAGES),
+        "k = 64 neighbours, but the reference set has 30 images",
+    ),
+    "across splits": (
+        lambda _: check_disjoint(train=IMAGES[:9], test=IMAGES[8:]),
+        "test: image 0 is also in train; the two",
+    ),
+    "folder too small": (
+        lambda here: load_real("folder", path=here / "generated/a"),
+        "6 distinct images; at least 24 are",
+    ),
+    "list as name": (lambda _: load_real(["a"]), "name ['a'] is unknown; choose one of fashion-mnist"),
+    "list as split": (lambda _: load_real("photos", split=["a"]), "split ['a'] is unknown; choose one of reference"),
+    "load None": (lambda _: Attributor.load(None), "checkpoint: the path of a file or folder expected, not None"),
+    "save to None": (
+        lambda here: Attributor.load(here / "clf/attributor.safetensors").save(None),
+        "path: the path of a file or folder expected, not None",
+    ),
+    "pickled checkpoint": (
+        lambda here: Attributor.load(pickled(here)),
+        "x.safetensors: not a checkpoint of this package",
+    ),
+    "text as n": (lambda _: sample("nowhere", "2"), "n must be at least 1, not '2'; a whole number expected"),
+    "objects": (lambda here: Fingerprint.load(objects(here)), "x.npz: not a fingerprint"),
+    "objects in all": (lambda here: load_fingerprints(objects(here)), "x.npz: no fingerprints"),
+    "fingerprints None": (
+        lambda _: load_fingerprints(None),
+        "fingerprints: the path of a file or folder expected, not None",
+    ),
+    "traversal": (
+        lambda here: manifest(here, "../clf/attributor.safetensors"),
+        "names ../clf/attributor.safetensors, which is outside",
+    ),
+    "absolute path": (lambda here: manifest(here, "/etc/passwd"), "names /etc/passwd, which is outside its folder"),
+    "no checkpoint": (
+        lambda here: manifest(here, "m.safetensors").checkpoint("m"),
+        "m.safetensors: missing file; restore it",
+    ),
+}
+
+
+def refuse(*_):
+    raise AssertionError("work has begun")
+
+
+def check(monkeypatch, capsys, here, action, message):
+    """The whole rule: code 2, one line, what it says, and a folder in which nothing has changed."""
+    monkeypatch.setattr(folders.Stream, "rows", refuse)
+    before = own_images.state(here)
+    code, line = verdict(monkeypatch, capsys, action)
+    assert message in line
+    assert (code, line.count("\n")) == (2, 1)
+    assert own_images.state(here) == before
+
+
+@pytest.mark.parametrize(("spoil", "message"), PICTURES.values(), ids=PICTURES)
+def test_bad_picture_or_folder(monkeypatch, capsys, here, spoil, message):
+    spoil(here)
+    check(monkeypatch, capsys, here, FINGERPRINT, message)
+
+
+@pytest.mark.parametrize(("words", "spoil", "command", "message"), COMMANDS.values(), ids=COMMANDS)
+def test_bad_command(monkeypatch, capsys, here, words, spoil, command, message):
+    spoil(here)
+    check(monkeypatch, capsys, here, f"{command} {words}", message)
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS.values(), ids=CALLS)
+def test_bad_call(monkeypatch, capsys, here, call, message):
+    code, line = verdict(monkeypatch, capsys, lambda: call(here))
+    assert message in line
+    assert (code, line.count("\n")) == (2, 1)
+
+
+def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here):
+    def offline(**_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models.resnet50", offline)
+    (here / "real/bad.png").write_text("never read")
+    message = "space 'sl:resnet50': weights are not on this machine and not downloadable"
+    check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)
+
+
+def test_full_disk_leaves_what_was_there(monkeypatch, capsys, here):
+    """A limit on the size of a file stands for the disk: writing fails in the middle, with the same kind of error."""
+    (here / "fp.npz").write_text("old")
+    before, (_, most) = own_images.state(here), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, most))
+    try:
+        code, line = verdict(monkeypatch, capsys, "fingerprint real generated --out fp.npz")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert (code, line) == (2, "manifpt: fp.npz: cannot be written (File too large); make room or name another place\n")
+    assert own_images.state(here) == before
+
+
+def test_debug_shows_the_traceback(monkeypatch, here):
+    monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *FINGERPRINT.split(), "--size", "7"])
+    with pytest.raises(ValueError, match="size: 7"):
+        cli.main()

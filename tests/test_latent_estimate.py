@@ -1,0 +1,199 @@
+"""Keys read back: whole on a linear generator, step by step on the real StyleGAN2; claims and the command line."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from manifpt import cli, files
+from manifpt.errors import InputError
+from manifpt.latent import estimate as estimating
+from manifpt.latent.attacks import attacked
+from manifpt.latent.claims import NOT_OURS, attribute, false_positive_rate
+from manifpt.latent.directions import LatentFingerprinter, to_float
+from manifpt.latent.estimate import LatentEstimator
+from manifpt.latent.generators import load_generator
+from manifpt.latent.keys import Registry, random_keys
+from manifpt.latent.theory import linear_generator
+from manifpt.latent.warm import train_warm_start
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LENGTH, N = 8, 6
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return LatentFingerprinter(linear_generator(dimension=16), key_length=LENGTH, sigma=0.5, n_pca=1000)
+
+
+@pytest.fixture(scope="module")
+def stylegan2():
+    return LatentFingerprinter(load_generator(device="cpu"), key_length=LENGTH, sigma=4.0, n_pca=1000)
+
+
+def reader(fingerprinter, **options):
+    return LatentEstimator(fingerprinter, **{"loss": "pixel", "starts": 2, "steps": 150, "rate": 0.1} | options)
+
+
+def marked(fingerprinter, n=N):
+    """Random keys, and an image with each."""
+    keys = random_keys(n, LENGTH, np.random.default_rng(0))
+    return keys, fingerprinter.embed(keys, n, seed=1)
+
+
+@pytest.mark.parametrize("units", ["raw", "whitened"])
+def test_keys_come_back_whole_where_the_generator_is_linear(toy, units):
+    keys, images = marked(toy)
+    read = reader(toy, units=units).estimate(images)
+    assert (read.bits == keys).all()
+    assert (read.bits.dtype, read.phi.shape, read.alpha.shape) == (np.uint8, (N, LENGTH), (N, 16 - LENGTH))
+    made = toy.generator.render(toy.compose(*map(torch.from_numpy, (read.alpha, read.phi))))
+    assert (made - to_float(images)).square().mean() < 1e-3
+    assert (abs(read.alpha) <= 3.1 * toy.deviations_.numpy()).all()
+
+
+def test_an_image_is_read_alike_alone_and_among_others(toy):
+    _, images = marked(toy)
+    together = reader(toy, rows=5).estimate(images)
+    alone = reader(toy).estimate(images[3:4])
+    np.testing.assert_allclose(together.phi[3], alone.phi[0], atol=1e-3)
+    np.testing.assert_allclose(together.loss[3], alone.loss[0], atol=1e-5)
+
+
+def test_the_lowest_loss_wins(toy, monkeypatch):
+    """Each start ends where it began, with a loss of our choice."""
+    ends = []
+
+    def stay(self, x, target, seed):
+        ends.append(x)
+        return x, torch.tensor([3.0, 1.0, 2.0, 2.0, 3.0, 1.0])
+
+    monkeypatch.setattr(LatentEstimator, "_descend", stay)
+    read = reader(toy, starts=3).estimate(marked(toy, 2)[1])
+    assert read.loss.tolist() == [1.0, 1.0]
+    m = read.alpha.shape[1]
+    np.testing.assert_allclose(read.alpha, ends[0][[1, 5], :m])
+
+
+def test_starts_are_a_latin_hypercube_within_a_deviation(toy):
+    alpha, kappa = reader(toy, starts=10)._begin(torch.zeros(2, 1, 8, 8), seed=0)
+    strata = ((alpha[0] / toy.deviations_ + 1) / 2 * 10 - 0.5).sort(dim=0).values
+    torch.testing.assert_close(strata, torch.arange(10.0)[:, None].expand_as(strata), atol=1e-3, rtol=0)
+    assert torch.equal(alpha[0], alpha[1])
+    assert not kappa.any()
+
+
+def test_a_plateau_ends_the_search(toy, monkeypatch):
+    steps = []
+    loss = LatentEstimator._loss
+    monkeypatch.setattr(LatentEstimator, "_loss", lambda self, x, *rest: steps.append(len(x)) or loss(self, x, *rest))
+    keys, images = marked(toy)
+    monkeypatch.setattr(estimating, "PLATEAU", 0.5)
+    read = reader(toy, steps=1000).estimate(images)
+    assert (read.bits == keys).all()
+    assert len(steps) < 900
+    assert steps == [*sorted(steps[:-1], reverse=True), 2 * N]  # rows only leave; at the end all are compared
+
+
+def test_the_rate_falls_as_in_the_released_code(toy, monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    monkeypatch.setattr(estimating, "PLATEAU", -np.inf)
+    reader(toy, steps=100, rate=0.2, starts=1).estimate(marked(toy, 1)[1])
+    released = 0.2 * np.exp(-0.001 * np.arange(1, 2001))
+    np.testing.assert_allclose(rates, released[19::20])  # as many steps in one
+
+
+def test_knowing_the_attack_helps(toy):
+    keys, images = marked(toy)
+    spoilt = attacked(images, "brightness")
+    unknown, known = (reader(toy, attack=name).estimate(spoilt) for name in ("none", "brightness"))
+    assert (known.bits == keys).all()
+    assert known.loss.mean() < 0.3 * unknown.loss.mean()
+
+
+def test_a_warm_start_alone_and_before_the_search(toy, tmp_path):
+    keys, images = marked(toy, 40)
+    warm = train_warm_start(toy, steps=60, folder=tmp_path)
+    alone = reader(toy, steps=0, starts=1, warm_start=warm).estimate(images)
+    assert (alone.bits == keys).mean() > 0.8
+    short = {"steps": 2, "starts": 1}
+    cold, after = (reader(toy, **short, warm_start=first).estimate(images) for first in (None, warm))
+    assert after.loss.mean() < cold.loss.mean()
+    again = train_warm_start(toy, steps=60, folder=tmp_path)
+    assert torch.equal(again.guess(to_float(images))[1], warm.guess(to_float(images))[1])
+
+
+def test_stylegan2_is_searched_with_features_and_pixels(stylegan2):
+    _, images = marked(stylegan2, 2)
+    few, more = (reader(stylegan2, loss="perceptual+pixel", steps=n, starts=1).estimate(images) for n in (1, 12))
+    assert (more.loss < 0.8 * few.loss).all()
+
+
+def test_the_false_positive_rate_is_the_binomial_tail():
+    assert false_positive_rate(0, 16) == pytest.approx(2**-16)
+    assert false_positive_rate(1, 10, users=3) == pytest.approx(3 * 11 / 1024)
+    assert false_positive_rate(10, 10, users=5) == 1
+    keys = random_keys(100_000, 10, np.random.default_rng(0))
+    assert ((keys != keys[0]).sum(1) <= 2).mean() == pytest.approx(false_positive_rate(2, 10), abs=0.003)
+
+
+def test_users_are_named_and_strangers_are_not_ours(toy, tmp_path):
+    registry = Registry.create(tmp_path / "users.json", toy.settings, min_distance=4)
+    with pytest.raises(InputError, match="no user"):
+        attribute(marked(toy)[1], reader(toy), registry)
+    registry.add("ada", "0x0f")
+    registry.add("bob", "0xaa")
+    images = np.concatenate([toy.embed(key, 2, seed=5) for key in ("0xaa", "0x0f", "0x30")])
+    with pytest.raises(InputError, match=r"max_p: 1e-06, but keys of 8 bits and 2 users reach 0\.008 at best"):
+        attribute(images, reader(toy), registry)
+    claims = attribute(images, reader(toy), registry, max_p=0.01)
+    assert claims.decision.tolist() == ["bob", "bob", "ada", "ada", NOT_OURS, NOT_OURS]
+    assert claims.users.tolist() == ["ada", "bob"]
+    assert claims.distances[::2].tolist() == [[4, 0], [0, 4], [6, 4]]
+    assert claims.p[0] == pytest.approx(2 / 256)
+    other = LatentFingerprinter(toy.generator, key_length=LENGTH, sigma=1.0, n_pca=1000)
+    with pytest.raises(InputError, match="another sigma"):
+        attribute(images, reader(other), registry, max_p=0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"loss": "lpips"}, {"units": "cm"}, {"starts": 0}, {"steps": -1}, {"steps": 0}, {"rate": 0}, {"rows": 0}]
+)
+def test_wrong_options_are_named(toy, wrong):
+    with pytest.raises(InputError, match=rf"^{next(iter(wrong))}: .*(expected|choose)"):
+        reader(toy, **wrong)
+    with pytest.raises(InputError, match=r"^steps"):
+        train_warm_start(toy, steps=0)
+
+
+def test_wrong_images_are_named(toy):
+    for images in (np.zeros((2, 1, 8, 8)), np.zeros((2, 3, 8, 8), np.uint8), np.zeros((0, 1, 8, 8), np.uint8)):
+        with pytest.raises(InputError, match=r"images: uint8 \(n, 1, 8, 8\) expected"):
+            reader(toy).estimate(images)
+
+
+def run(monkeypatch, *words):
+    """Exit code of ``manifpt latent words…``."""
+    monkeypatch.setattr(sys, "argv", ["manifpt", "latent", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, tmp_path):
+    users, grid = ("--registry", tmp_path / "users.json"), tmp_path / "ada.png"
+    assert run(monkeypatch, "register", "ada", *users, "--key", "0xa5c3", "--key-length", 16) == 0
+    assert run(monkeypatch, "register", "bob", *users) == 0
+    assert capsys.readouterr().out.startswith("ada: 0b1010010111000011\nbob: 0b")
+    assert run(monkeypatch, "embed", "ada", *users, "--grid", grid, "-n", 2) == 0
+    assert files.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
+    reading = ("attribute", grid, "-n", 2, *users, "--starts", 1, "--steps", 1)
+    assert run(monkeypatch, *reading) == 2  # 16 bits cannot reach 1e-6
+    assert run(monkeypatch, *reading, "--max-p", 1e-4) == 0
+    assert capsys.readouterr().out.count("not ours") == 2  # of one step
+    assert run(monkeypatch, "register", "ada", *users) == 2
+    assert run(monkeypatch, "embed", "eve", *users, "--grid", grid) == 2
+    assert "no user 'eve'" in capsys.readouterr().err

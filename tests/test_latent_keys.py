@@ -1,0 +1,103 @@
+"""Keys from what a user types, and the registry that keeps them apart."""
+
+import json
+
+import numpy as np
+import pytest
+
+from manifpt.errors import InputError
+from manifpt.latent.keys import Registry, parse_key, random_keys, show_key
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry.create(tmp_path / "users.json", {"key_length": 8}, min_distance=3)
+
+
+def test_bits_hex_and_text_give_keys():
+    bits = np.array([1, 0, 1, 0, 0, 0, 1, 1], np.uint8)
+    for key in (bits, bits.tolist(), bits.astype(bool), "0b10100011", "0xa3", "0xA3", show_key(bits)):
+        assert (parse_key(key, 8) == bits).all()
+    assert show_key(parse_key("0x0", 4)) == "0b0000"
+    assert show_key(parse_key("ada", 10)) == "0b1100110101"  # of SHAKE-256("ada"), which begins with cd 79
+    assert (parse_key("ada", 1000)[:10] == parse_key("ada", 10)).all()
+    assert parse_key("ada", 1000).mean() == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "0b101", "0b10100012", "0xa", "0xg0", "0xa30", [0, 1], [0, 1, 2, 0, 0, 0, 0, 0], 0.5]
+)
+def test_malformed_keys_are_named(key):
+    with pytest.raises(InputError, match=r"^key.*expected"):
+        parse_key(key, 8)
+
+
+def test_hexadecimal_digits_need_a_length_of_fours():
+    with pytest.raises(InputError, match="10 bits expected"):
+        parse_key("0xa3", 10)
+
+
+def test_users_are_written_and_read_again(registry):
+    key = registry.add("ada", "0xa3")
+    drawn = registry.add("bob", seed=1)
+    again = Registry(registry.path)
+    assert list(again.users) == ["ada", "bob"]
+    assert (again.users["ada"] == key).all()
+    assert (again.users["bob"] == drawn).all()
+    assert again.settings == {"key_length": 8}
+    assert again.min_distance == 3
+    assert (again.distances(np.stack([key, 1 - key]))[:, 0] == [0, 8]).all()
+
+
+def test_two_that_write_do_not_lose_a_user(registry):
+    other = Registry(registry.path)
+    registry.add("ada", "0x00")
+    other.add("bob", "0xff")
+    assert list(Registry(registry.path).users) == list(other.users) == ["ada", "bob"]
+
+
+def test_near_keys_and_taken_names_are_refused_and_nothing_is_written(registry):
+    registry.add("ada", "0b00000000")
+    before = registry.path.read_bytes()
+    with pytest.raises(InputError, match="key of 'bob': 2 bits from that of 'ada'; at least 3 expected"):
+        registry.add("bob", "0b00000011")
+    for name in ("ada", ""):
+        with pytest.raises(InputError, match=r"user .* not in the registry yet"):
+            registry.add(name, "0b11111111")
+    assert registry.path.read_bytes() == before
+    registry.add("bob", "0b00000111")
+
+
+def test_random_keys_keep_the_distance_until_there_is_no_room(registry):
+    def fill():
+        for number in range(100):
+            registry.add(str(number), seed=number)
+
+    with pytest.raises(InputError, match="no room found"):
+        fill()
+    keys = np.array(list(registry.users.values()))
+    distances = registry.distances(keys) + 8 * np.eye(len(keys), dtype=int)
+    assert distances.min() == 3
+    assert 4 <= len(keys) <= 20  # no code of 8 bits and distance 3 has more than 20 words
+
+
+def test_files_that_are_no_registry_are_refused(tmp_path, registry):
+    with pytest.raises(InputError, match="not a registry"):
+        Registry(tmp_path / "none.json")
+    content = {"settings": {"key_length": 4}, "min_distance": 2, "users": {"ada": "0b0000", "bob": "0b0001"}}
+    for broken in ("{", "[]", '{"settings": {}}', json.dumps(content)):
+        (tmp_path / "broken.json").write_text(broken)
+        with pytest.raises(InputError, match=r"broken\.json: not a registry"):
+            Registry(tmp_path / "broken.json")
+    with pytest.raises(InputError, match="exists"):
+        Registry.create(registry.path, {"key_length": 8})
+    for settings, distance, what in (({}, 1, "key_length"), ({"key_length": 8}, 9, "min_distance")):
+        with pytest.raises(InputError, match=f"^{what}"):
+            Registry.create(tmp_path / "new.json", settings, min_distance=distance)
+    assert Registry.create(tmp_path / "new.json", {"key_length": 64}).min_distance == 16
+
+
+def test_random_keys_are_fair():
+    keys = random_keys(2000, 16, np.random.default_rng(0))
+    assert (keys.dtype, keys.shape) == (np.uint8, (2000, 16))
+    assert abs(keys.mean(0) - 0.5).max() < 0.05

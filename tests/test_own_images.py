@@ -1,0 +1,210 @@
+"""Other people's images: what the survey says, that results depend on the images alone, and memory."""
+
+import io
+import re
+import shlex
+import shutil
+import sys
+
+import numpy as np
+import own_images
+import pandas as pd
+import pytest
+from PIL import Image
+
+from manifpt import cli, folders, own, paths, pictures, tracing
+from manifpt.harmonise import Rule
+from manifpt.manifold import Manifold
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return own_images.make(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A home without a cache, so that everything is computed."""
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "home"))
+
+
+def saved(path, image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["manifpt", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+
+
+GRADIENT = np.arange(256, dtype=np.uint8).reshape(16, 16)
+COLOUR = np.stack([GRADIENT, GRADIENT.T, GRADIENT[::-1]], axis=-1)
+HALF = np.dstack([COLOUR, np.where(GRADIENT < 128, 0, 255).astype(np.uint8)])
+MODES = {  # a picture in some format and mode, and the pixels that it stands for
+    "grey.png": (Image.fromarray(GRADIENT), GRADIENT),
+    "colour.bmp": (Image.fromarray(COLOUR), COLOUR),
+    "colour.tiff": (Image.fromarray(COLOUR), COLOUR),
+    "16bit.png": (Image.fromarray(GRADIENT.astype(np.uint16) * 257), GRADIENT),
+    "16bit.tif": (Image.fromarray(GRADIENT.astype(np.uint16) * 256 + 255), GRADIENT),
+    "palette.png": (Image.fromarray(GRADIENT).convert("P"), COLOUR[..., :1].repeat(3, 2)),
+    "bits.png": (Image.fromarray(GRADIENT > 99), np.where(GRADIENT > 99, 255, 0)),
+    "cmyk.tif": (Image.fromarray(COLOUR).convert("CMYK"), COLOUR),
+    "alpha.png": (Image.fromarray(HALF), np.where(GRADIENT[..., None] < 128, 255, COLOUR)),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_the_8_bits_it_stands_for(tmp_path, name):
+    image, pixels = MODES[name]
+    assert (np.asarray(pictures.decode(saved(tmp_path / name, image))) == pixels).all()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_lossy_formats_come_close(tmp_path, name):
+    decoded = pictures.decode(saved(tmp_path / name, Image.fromarray(GRADIENT), quality=95))
+    assert np.abs(np.asarray(decoded.convert("L")).astype(int) - GRADIENT).mean() < 4
+
+
+def test_find_sorts_follows_links_and_leaves_hidden_files_out(tmp_path, good):
+    for name in ("b/2.PNG", "b/1.jpg", ".b/3.png", "b/._1.jpg", "b/notes.txt"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).touch()
+    (tmp_path / "x/a").symlink_to(good / "generated/a")
+    names = [str(path.relative_to(tmp_path / "x")) for path in pictures.find(tmp_path / "x")]
+    assert names == [*(f"a/{n:03}.png" for n in range(6)), "b/1.jpg", "b/2.PNG"]
+
+
+def test_rules_by_their_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    path = saved(tmp_path / "a.png", Image.fromarray(pixels))
+    assert (Rule("centre-crop", 16, 1).images(path)[0, 0] == pixels[8:24, 16:32]).all()
+    patches = Rule("patches", 16, 3).images(path)
+    assert patches.shape == (6, 3, 16, 16)
+    assert (patches[4] == pixels[16:32, 16:32]).all()
+    assert Rule("patches", 16, 3).count(pictures.look(path)) == 6
+    shrunk = Image.fromarray(pixels).resize((16, 16), Image.Resampling.LANCZOS)
+    assert (Rule("resize", 16, 1).images(path)[0, 0] == np.asarray(shrunk)).all()
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=75)
+    with Image.open(encoded) as opened:
+        again = np.asarray(opened)
+    assert (Rule("centre-crop", 16, 1, equalise=True).images(path)[0, 0] == again[8:24, 16:32]).all()
+
+
+def test_no_warning_where_nothing_differs(good):
+    assert folders.survey(good / "real", good / "generated").warnings == []
+
+
+def test_what_models_differ_in_is_named(tmp_path, good):
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    big = Image.fromarray(COLOUR).resize((24, 20))
+    saved(tmp_path / "generated/c/1.jpg", big, quality=60)
+    saved(tmp_path / "generated/d/1.jpg", big.rotate(180), quality=90)
+    lines = folders.survey(tmp_path / "real", tmp_path / "generated").warnings
+    size, made, tables, colour, remedy = lines
+    assert size.startswith("native size differs (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a classifier")
+    assert "format differs (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
+    assert re.search(r"tables differs \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
+    assert "colour differs (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
+    assert "--equalise" in remedy
+    assert len(folders.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
+
+
+def test_copies_are_left_out_and_said(tmp_path, good):
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
+    found = folders.survey(tmp_path / "real", tmp_path / "generated")
+    assert found.warnings == ["real: 1 copies left out"]
+    assert len(found.reference) + len(found.classes["real"]) == 30
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": "patches", "size": 8}])
+def test_fingerprints_depend_on_the_images_alone(tmp_path, good, fresh, monkeypatch, options):
+    """Other workers, other blocks and files that were written in another order: the same bytes."""
+    turned = tmp_path / "turned"
+    for path in sorted(good.rglob("*.png"), reverse=True):
+        saved(turned / path.relative_to(good), Image.open(path))
+    written = []
+    for number, (folder, workers, block) in enumerate([(good, 1, 2**25), (good, 3, 1), (turned, 2, 1000)]):
+        monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / f"home{number}"))
+        monkeypatch.setattr(folders, "BLOCK", block)
+        found = folders.survey(folder / "real", folder / "generated", workers=workers, **options)
+        own.fingerprint(found, Manifold(estimator="tangent", k=5), tmp_path / "fp.npz")
+        written.append((tmp_path / "fp.npz").read_bytes())
+    assert written[0] == written[1] == written[2]
+
+
+def test_fingerprints_are_the_artifacts_of_the_manifold(tmp_path, good):
+    found = folders.survey(good / "real", good / "generated")
+    table = own.fingerprint(found, Manifold(), tmp_path / "fp.npz")
+    loaded = own.load_fingerprints(tmp_path / "fp.npz")
+    reference = np.stack([np.asarray(Image.open(p.path))[None] for p in found.reference])
+    images = np.stack([np.asarray(Image.open(p.path))[None] for p in found.classes["a"]])
+    expected = Manifold().fit(reference).fingerprint(images, model="a")
+    assert (loaded["a"].artifacts == expected.artifacts).all()
+    assert (loaded["a"].space, loaded["a"].estimator) == ("rgb", "nearest")
+    assert table["class"].tolist() == ["real", "a", "b"]
+    assert table["mean"].to_numpy() == pytest.approx([loaded[name].norms.mean() for name in ("real", "a", "b")])
+    assert table["auc"][0] == 0.5
+
+
+def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
+    """With blocks of two images, what is seen never has more than two, however many pictures there are."""
+    monkeypatch.setattr(folders, "BLOCK", 2 * 256)
+    found, seen = folders.survey(good / "real", good / "generated"), []
+    rows = found.stream.rows(found.reference, lambda block: seen.append(len(block)) or block)
+    assert seen == [2] * 12 + [1]
+    assert isinstance(rows, np.memmap)
+    found.stream.rows(found.reference, lambda block: pytest.fail("it is in the cache"))
+
+
+def test_splits_share_no_picture_and_begin_balanced(good):
+    splits = tracing.split(folders.survey(good / "real", good / "generated"))
+    assert {name: len(part.pictures) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
+    assert len({picture.digest for part in splits.values() for picture in part.pictures}) == 17
+    assert splits["train"].labels[:3].tolist() == ["real", "a", "b"]
+
+
+def commands_of_the_readme():
+    """The words of each command in the README's section."""
+    text = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Use your own images")[1].split("\n## ")[0]
+    assert len(section.splitlines()) <= 45
+    block = section.split("```sh\n")[1].split("```")[0].replace("\\\n", "")
+    return [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
+
+
+def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
+    (tmp_path / "data").symlink_to(paths.data())
+    monkeypatch.chdir(tmp_path)
+    for words in commands_of_the_readme():
+        fast = ["--epochs", "1"] if "train" in words else []
+        run(monkeypatch, *words, *fast)
+    assert set(own.load_fingerprints("fp.npz")) == {"real", "beta-vae", "dcgan", "ddpm"}
+    page = (tmp_path / "clf/report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    table = pd.read_csv("out.csv")
+    assert table["file"].tolist() == [f"{n:03}.png" for n in range(16)]
+    assert table.filter(like="p(").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
+    assert (table["probability"] == table.filter(like="p(").max(axis=1)).all()
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_prediction_does_not_depend_on_company(monkeypatch, tmp_path, good, fresh):
+    """An image alone gets the probabilities that it gets among others; a format unseen in training is said."""
+    found = folders.survey(good / "real", good / "generated", rule="patches", size=8)
+    tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
+    assert tracing.predict(tmp_path / "clf", good / "generated", tmp_path / "all.csv", workers=2) == []
+    every = pd.read_csv(tmp_path / "all.csv").set_index("file")
+    tracing.predict(tmp_path / "clf", good / "generated/b/003.png", tmp_path / "one.csv")
+    one = pd.read_csv(tmp_path / "one.csv")
+    assert one["label"][0] == every.loc["b/003.png", "label"]
+    assert one["probability"][0] == pytest.approx(every.loc["b/003.png", "probability"], abs=2e-4)
+    saved(tmp_path / "new.bmp", Image.fromarray(GRADIENT))
+    (line,) = tracing.predict(tmp_path / "clf", tmp_path / "new.bmp", tmp_path / "new.csv")
+    assert line == "format BMP was not in training; the labels may rest on that"

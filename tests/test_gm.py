@@ -15,8 +15,6 @@ from manifpt.zoo.registry import CHANNELS, plan
 from manifpt.zoo.registry import MODELS as MODELS_OF
 from manifpt.zoo.train import label
 
-MODELS = ("beta-vae", "dcgan", "ddpm", "wgan-gp")
-
 
 @pytest.fixture(scope="module")
 def gm() -> GMDataset:

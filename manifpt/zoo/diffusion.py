@@ -9,8 +9,9 @@ r"""Score models; U-Nets, auto-encoder and scheduler from diffusers.
 
 .. math:: \sigma(t) = \sigma_\max (\sigma_\min / \sigma_\max)^{(1/t - 1) / (1/\epsilon - 1)}, \quad t \in [\epsilon, 1],
 
-draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps. Its network is
-like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the resolution, shortcuts times 1/√2.
+draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips what
+it heads for. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the
+resolution, shortcuts times 1/√2.
 """
 
 import itertools
@@ -28,6 +29,7 @@ from manifpt.zoo.recipe import Recipe
 
 SAMPLING_STEPS = 25
 SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest
+SPREAD = 0.6  # standard deviation of images that rve counts with
 LATENT = 4  # channels of ldm, at 8x8
 AUTOENCODER_STEPS = 1200  # of ldm's training
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
@@ -105,7 +107,7 @@ def ddpm(channels: int, device: torch.device) -> Recipe:
 
 
 def rve(channels: int, device: torch.device) -> Recipe:
-    """AdamW 1e-3; 32 images a step. The network's input is scaled to unit variance, its output is the noise."""
+    """AdamW 1e-3; 32 images a step. Input and target have unit variance at every noise level (Karras 2022)."""
     network = unet(
         channels,
         time_embedding_type="fourier",
@@ -116,15 +118,20 @@ def rve(channels: int, device: torch.device) -> Recipe:
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     low, high = map(math.log, SIGMAS)
 
-    def noise_of(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
-        scaled = noisy / (sigma.square() + 1).sqrt()[:, None, None, None]
-        return sigma[:, None, None, None] * _predict(network, scaled, sigma)  # this U-Net divides by sigma itself
+    def scales(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the noisy image counts in the clean one, what the output counts, what the input is divided by."""
+        sigma = sigma[:, None, None, None]
+        total = (sigma.square() + SPREAD**2).sqrt()
+        return (SPREAD / total).square(), sigma * SPREAD / total, total
+
+    def output(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return sigma[:, None, None, None] * _predict(network, noisy / scales(sigma)[2], sigma)  # it divides by sigma
 
     def update(images: Tensor, step: int) -> dict[str, float]:
         sigma = (low + (high - low) * torch.rand(len(images), device=device)).exp()  # uniform 1/t: uniform log σ
-        noise = torch.randn_like(images)
-        predicted = noise_of(network, images + sigma[:, None, None, None] * noise, sigma)
-        loss = (predicted - noise).square().mean()
+        noisy = images + sigma[:, None, None, None] * torch.randn_like(images)
+        kept, made, _ = scales(sigma)
+        loss = (output(network, noisy, sigma) - (images - kept * noisy) / made).square().mean()
         _descend(network, optimiser, loss)
         return {"loss": loss.item()}
 
@@ -132,7 +139,8 @@ def rve(channels: int, device: torch.device) -> Recipe:
         sigmas = [*torch.linspace(high, low, SAMPLING_STEPS, device=device).exp(), torch.tensor(0.0)]
         x, before = sigmas[0] * torch.randn(n, channels, 32, 32, device=device), None
         for now, then in itertools.pairwise(sigmas):
-            clean = x - now * noise_of(network, x, now.expand(n))
+            kept, made, _ = scales(now.expand(n))
+            clean = (kept * x + made * output(network, x, now.expand(n))).clamp(-1, 1)
             ahead = clean if before is None else 1.5 * clean - 0.5 * before  # second order, as steps in log σ are equal
             x, before = (then / now) * x + (1 - then / now) * (ahead if then else clean), clean
         return x

@@ -11,8 +11,7 @@ from manifpt.errors import InputError
 from manifpt.gm import GMDataset, draw, load_gm
 from manifpt.real import check_disjoint, load_real
 from manifpt.zoo import quality as scores
-from manifpt.zoo.registry import CHANNELS, plan
-from manifpt.zoo.registry import MODELS as MODELS_OF
+from manifpt.zoo.registry import CHANNELS, MODELS, plan
 from manifpt.zoo.train import label
 
 
@@ -25,6 +24,10 @@ def gm() -> GMDataset:
 def copy(tmp_path, gm) -> GMDataset:
     shutil.copytree(gm.folders[0], tmp_path / "gm-fashion")
     return GMDataset(tmp_path / "gm-fashion")
+
+
+def test_models_that_the_notebooks_name_ship(gm):
+    assert {"beta-vae", "dcgan", "ddpm", "wgan-gp"} <= set(gm.models)
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in paths.data().glob("gm-*/manifest.json")))
@@ -40,7 +43,7 @@ def test_what_ships_of_every_model(name):
         assert gm.preview(label_, 5000).shape == (shipped, channels, 32, 32)
         assert gm.checkpoint(label_).stat().st_size <= 4e6
         assert {"parameters", "steps", "seconds", "threads", "seed"} <= record.keys()
-        assert record.items() >= MODELS_OF[record["model"]].describe().items()
+        assert record.items() >= MODELS[record["model"]].describe().items()
         assert set(record["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
         quality = record["quality"]
         assert quality.keys() == {"n", "fd", "precision", "recall", "density", "coverage", "collapsed", "copies"}

@@ -1,12 +1,10 @@
-r"""NVAE (Vahdat 2020) in small: latents at four resolutions, residual cells, swish, batch norm.
+r"""NVAE (Vahdat 2020) in small: latents at three resolutions, residual cells, swish, batch norm.
 
-The decoder goes from 1x1 (not in the original, but latents at 4x4 do not make one garment in so small a network) to
-32x32. At each group a latent :math:`z_l \sim p(z_l \mid z_{<l})` enters; the encoder's
+The decoder goes from 4x4 to 32x32. At each group a latent :math:`z_l \sim p(z_l \mid z_{<l})` enters; the encoder's
 posterior is given relative to that prior, :math:`q = \mathcal N(\mu_p + \Delta\mu, \sigma_p \cdot \Delta\sigma)`.
 Pixels follow a discretised logistic distribution; samples are its means. The KL term is warmed up.
 """
 
-import itertools
 import math
 
 import torch
@@ -17,9 +15,9 @@ from manifpt.compute import autocast
 from manifpt.training import Task
 from manifpt.zoo.recipe import Recipe
 
-WIDTHS = {1: 48, 4: 80, 8: 64, 16: 32}  # resolution: channels
-GROUPS = {1: 2, 4: 3, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
-LATENTS = {1: 32, 4: 8, 8: 8, 16: 8}  # resolution: channels of a group
+WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
+GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
+LATENT = 8  # channels of a group
 WARM_UP = 500  # steps
 
 
@@ -45,7 +43,7 @@ class Cell(nn.Module):
 
 
 class NVAE(nn.Module):
-    """Encoder cells down to 1x1, decoder cells up to 32x32, latents on the way."""
+    """Encoder cells up to 4x4, decoder cells down to 32x32, latents on the way."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -53,13 +51,12 @@ class NVAE(nn.Module):
         widths = list(WIDTHS.values())
         self.stem = nn.Conv2d(channels, widths[-1], 4, 2, 1)
         self.encoder = nn.ModuleDict({str(size): Cell(WIDTHS[size]) for size in sizes})
-        self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
-        for small, large in itertools.pairwise(sizes):
-            stride = large // small
-            self.down[str(small)] = nn.Conv2d(WIDTHS[large], WIDTHS[small], 4, stride, 1 if stride == 2 else 0)
-            self.up[str(large)] = nn.Conv2d(WIDTHS[small], WIDTHS[large], 3, padding=1)
-        self.start = nn.Parameter(torch.zeros(widths[0], sizes[0], sizes[0]))
-        self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(s) for _ in range(GROUPS[s])) for s in sizes})
+        self.down = nn.ModuleDict(
+            {str(size): nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1) for size in sizes[:-1]}
+        )
+        self.start = nn.Parameter(torch.zeros(widths[0], 4, 4))
+        self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(WIDTHS[s]) for _ in range(GROUPS[s])) for s in sizes})
+        self.up = nn.ModuleDict({str(s): nn.Conv2d(WIDTHS[s // 2], WIDTHS[s], 3, padding=1) for s in sizes[1:]})
         self.head = nn.Sequential(
             nn.Upsample(scale_factor=2),
             nn.Conv2d(widths[-1], 32, 3, padding=1),
@@ -76,7 +73,7 @@ class NVAE(nn.Module):
         x, kl = self.start.expand(n, -1, -1, -1), torch.zeros(n, device=self.start.device)
         for size, groups in self.groups.items():
             if size in self.up:
-                x = self.up[size](F.interpolate(x, size=int(size)))
+                x = self.up[size](F.interpolate(x, scale_factor=2))
             for group in groups:
                 x, part = group(x, evidence.get(size))
                 kl = kl + part
@@ -94,12 +91,11 @@ class NVAE(nn.Module):
 class Group(nn.Module):
     """One latent: its prior from the decoder, its posterior from decoder and encoder, and what it adds."""
 
-    def __init__(self, size: int):
+    def __init__(self, width: int):
         super().__init__()
-        width, latent = WIDTHS[size], LATENTS[size]
-        self.prior = nn.Sequential(nn.SiLU(), nn.Conv2d(width, 2 * latent, 1))
-        self.posterior = nn.Conv2d(2 * width, 2 * latent, 3, padding=1)
-        self.merge = nn.Conv2d(width + latent, width, 1)
+        self.prior = nn.Sequential(nn.SiLU(), nn.Conv2d(width, 2 * LATENT, 1))
+        self.posterior = nn.Conv2d(2 * width, 2 * LATENT, 3, padding=1)
+        self.merge = nn.Conv2d(width + LATENT, width, 1)
         self.cell = Cell(width)
 
     def forward(self, x: Tensor, evidence: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from manifpt.experiments import held_out, table5
+from manifpt.experiments.runner import Budget
 from manifpt.gm import load_gm
 
 SIX = {"dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"}
@@ -85,7 +86,12 @@ class TestHeldOut:
     def test_features_of_a_model_that_was_not_seen(self):
         gm = load_gm("gm-fashion").only("dcgan", "ddpm", "beta-vae")
         parts = table5.features_of(
-            gm, "manifpt-sl-nearest", without=["ddpm"], n_per_class=8, n_reference=60, n_test=5, epochs=1
+            gm,
+            "manifpt-sl-nearest",
+            Budget(n_reference=60, n_test=5, epochs=1),
+            without=["ddpm"],
+            seed=0,
+            n_per_class=8,
         )
         for split, n in (("train", 8), ("test", 5)):
             features, labels = parts[split]

@@ -8,7 +8,6 @@ value among the others.
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from manifpt.errors import InputError
-from manifpt.experiments.runner import MIDDLE, settings_of
+from manifpt.experiments.runner import MIDDLE, Budget
 from manifpt.experiments.table5 import designs, features_of
 from manifpt.gm import GMDataset
-from manifpt.results import Results
 
 METHODS = ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent")
 NETWORK = ("up", "nonlinearity", "norm", "down", "skip")  # the variables of the generator network; `loss` is the other
@@ -66,22 +64,19 @@ def held_out(
     *,
     methods: Sequence[str] = METHODS,
     tasks: Sequence[str] = TASKS,
-    seeds: Sequence[int] = (0, 1, 2),
     n_per_class: int = MIDDLE,
-    n_reference: int | None = None,
-    n_test: int | None = None,
-    epochs: int | None = None,
-    path: Path | None = None,
-    progress: bool = False,
+    **budget,
 ) -> pd.DataFrame:
-    """Name every model's design choices without having seen it; rows already at `path` are kept.
+    """Name every model's design choices without having seen it; rows already at the budget's path are kept.
 
     Parameters
     ----------
     tasks
         Of `TASKS`.
-    methods, seeds, n_per_class, n_reference, n_test, epochs, path, progress
-        As for `manifpt.experiments.table2.table2`.
+    n_per_class
+        Training images a class.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
 
     Returns
     -------
@@ -96,18 +91,17 @@ def held_out(
     """
     if unknown := set(tasks) - set(TASKS):
         raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(TASKS)}")
-    design = designs(gm)
-    limits = {"n_reference": n_reference, "n_test": n_test, "epochs": epochs}
-    results = Results(path, settings_of(gm) | limits)
-    runs = [(task, method, seed) for task in tasks for method in methods for seed in seeds]
-    for task, method, seed in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not progress):
+    design, budget = designs(gm), Budget(**budget)
+    results = budget.results(gm)
+    runs = [(task, method, seed) for task in tasks for method in methods for seed in budget.seeds]
+    for task, method, seed in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not budget.progress):
         key = {"dataset": gm.name, "task": task, "method": method, "n_per_class": n_per_class, "seed": seed}
         if results.has(**key):
             continue
         started, tables = time.perf_counter(), {}
         groups = {tuple([model] if task == TASKS[0] else twins(design, model)) for model in design.index}
         for group in sorted(groups):
-            parts = features_of(gm, method, without=group, seed=seed, n_per_class=n_per_class, **limits)
+            parts = features_of(gm, method, budget, without=group, seed=seed, n_per_class=n_per_class)
             tables |= {model: predicted(parts, design, model, group) for model in group}
         everything = pd.concat(tables)  # (model, variable) by column
         right = pd.DataFrame({

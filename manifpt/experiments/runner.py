@@ -29,6 +29,38 @@ Show = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How much of an experiment is computed, and where its rows go.
+
+    Attributes
+    ----------
+    seeds
+        One repetition each.
+    n_reference, n_test
+        Reference images, and test images a class; None for all.
+    epochs
+        Of each training; None for the full budget.
+    path
+        CSV file that takes each row at once and lets an interrupted run go on; None keeps the rows in memory.
+    progress
+        Show a progress bar.
+    """
+
+    seeds: Sequence[int] = (0, 1, 2)
+    n_reference: int | None = None
+    n_test: int | None = None
+    epochs: int | None = None
+    path: Path | None = None
+    progress: bool = False
+
+    def results(self, *gms: GMDataset, **more) -> Results:
+        """The table at `path`, for rows that depend on the recipe, the models' samples, these limits and `more`."""
+        samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
+        limits = {"n_reference": self.n_reference, "n_test": self.n_test, "epochs": self.epochs}
+        return Results(self.path, {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": samples} | limits | more)
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a table is made of.
 
@@ -64,33 +96,16 @@ class Setting:
         return self.gms[0].real
 
 
-def run(
-    setting: Setting,
-    *,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    limits: Mapping[str, int | None],
-    path: Path | None,
-    progress: bool,
-) -> pd.DataFrame:
-    """Rows of all methods, tidy; those already at `path` are kept, with which test images were named rightly beside it.
+def run(setting: Setting, methods: Sequence[str], budget: Budget) -> pd.DataFrame:
+    """Rows of all methods, tidy; those already at the budget's path are kept.
 
-    Parameters
-    ----------
-    limits
-        ``epochs``, ``n_reference``, ``n_test``: what the run was cut down to, None for nothing.
-
-    Raises
-    ------
-    InputError
-        Unknown method.
+    Which test images were named rightly is kept beside them, see `manifpt.answers`. `InputError` for an unknown method.
     """
     for method in methods:
         classifier(method, real=setting.real)
-    results = Results(path, settings_of(*setting.gms) | limits)
-    answers = Answers(path)
-    runs = [(task, n, seed) for task, sizes in setting.plan.items() for n in sizes for seed in seeds]
-    for method in tqdm(methods, desc=setting.name, unit="method", disable=not progress):
+    results, answers = budget.results(*setting.gms), Answers(budget.path)
+    runs = [(task, n, seed) for task, sizes in setting.plan.items() for n in sizes for seed in budget.seeds]
+    for method in tqdm(methods, desc=setting.name, unit="method", disable=not budget.progress):
         keys = [{"dataset": setting.name, "task": t, "method": method, "n_per_class": n, "seed": s} for t, n, s in runs]
         todo = [key for key in keys if not results.has(**key)]
         if not todo:
@@ -98,20 +113,14 @@ def run(
         show, tests = setting.views(method)
         pools = {split: _map(show, setting.images[split]) for split in ("train", "val")}
         tested = {ending: _map(tests[ending], setting.images["test"]) for ending in sorted(tests, reverse=True)}
-        for key in tqdm(todo, desc=method, unit="run", leave=False, disable=not progress):
-            learner = classifier(method, real=setting.real, seed=key["seed"], epochs=limits["epochs"])
+        for key in tqdm(todo, desc=method, unit="run", leave=False, disable=not budget.progress):
+            learner = classifier(method, real=setting.real, seed=key["seed"], epochs=budget.epochs)
             labels = setting.classes[key["task"]]
             for ending, right, scores, seconds in _one(learner, pools, tested, labels, key):
                 one = key | {"task": key["task"] + ending}
                 answers.add(right, **one, settings=results.settings)
                 results.add(scores, n=len(right), seconds=seconds, **one)
     return results.of(dataset=setting.name, methods=methods)
-
-
-def settings_of(*gms: GMDataset) -> dict:
-    """What the rows of an experiment depend on: the recipe of training, and the samples of the datasets' models."""
-    samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
-    return {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": samples}
 
 
 def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:

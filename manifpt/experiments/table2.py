@@ -5,14 +5,13 @@ models alone.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from manifpt.errors import InputError
 from manifpt.experiments.rows import ROWS, shown
-from manifpt.experiments.runner import MIDDLE, VAL, Setting, run
+from manifpt.experiments.runner import MIDDLE, VAL, Budget, Setting, run
 from manifpt.gm import GMDataset
 from manifpt.real import check_disjoint
 from manifpt.zoo.registry import LEVELS
@@ -31,28 +30,16 @@ def table2(
     plan: Mapping[str, Sequence[int]] | None = None,
     *,
     methods: Sequence[str] = ROWS,
-    seeds: Sequence[int] = (0, 1, 2),
-    n_reference: int | None = None,
-    n_test: int | None = None,
-    epochs: int | None = None,
-    path: Path | None = None,
-    progress: bool = False,
+    **budget,
 ) -> pd.DataFrame:
-    """Train and test each method; rows already at `path` are kept.
+    """Train and test each method; rows already at the budget's path are kept.
 
     Parameters
     ----------
     plan
         Task to training images a class; None for the dataset's own in `PLAN`.
-    n_reference, n_test
-        Reference images, and test images a class; None for all.
-    epochs
-        Of each training; None for the full budget.
-    path
-        CSV file that takes each row at once and lets an interrupted run go on. Beside it, in ``<name>.npz``, stands
-        which test images were named rightly.
-    progress
-        Show a progress bar.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
 
     Returns
     -------
@@ -65,10 +52,10 @@ def table2(
         Before any training: an unknown method or task, models of a level that are not there. More images a class than
         there are.
     """
-    plan = PLAN[gm.name] if plan is None else plan
+    plan, budget = PLAN[gm.name] if plan is None else plan, Budget(**budget)
     classes = {task: _classes(gm, task) for task in plan}
-    reference = gm.reference()[:n_reference]
-    most = {"train": max(map(max, plan.values())), "val": VAL, "test": n_test}
+    reference = gm.reference()[: budget.n_reference]
+    most = {"train": max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
     images = {split: {label: pool[:n] for label, pool in gm.pools(split).items()} for split, n in most.items()}
     check_disjoint(reference=reference, **{split: np.concatenate([*pools.values()]) for split, pools in images.items()})
 
@@ -76,9 +63,7 @@ def table2(
         show = shown(method, real=gm.real, reference=reference)
         return show, {"": show}
 
-    setting = Setting((gm,), plan, classes, images, views)
-    limits = {"epochs": epochs, "n_reference": n_reference, "n_test": n_test}
-    return run(setting, methods=methods, seeds=seeds, limits=limits, path=path, progress=progress)
+    return run(Setting((gm,), plan, classes, images, views), methods, budget)
 
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:

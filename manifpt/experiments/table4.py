@@ -10,7 +10,6 @@ the denoiser that estimates the manifold.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ import pandas as pd
 from manifpt.baselines.intensity import intensity
 from manifpt.errors import InputError
 from manifpt.experiments.rows import ROWS, shown
-from manifpt.experiments.runner import MIDDLE, VAL, Setting, Show, run
+from manifpt.experiments.runner import MIDDLE, VAL, Budget, Setting, Show, run
 from manifpt.gm import GMDataset
 from manifpt.zoo.registry import CHANNELS, LEVELS
 
@@ -39,15 +38,10 @@ def table4(
     *,
     tasks: Sequence[str] = TASKS,
     methods: Sequence[str] = ROWS,
-    seeds: Sequence[int] = (0, 1, 2),
     n_per_class: int = MIDDLE,
-    n_reference: int | None = None,
-    n_test: int | None = None,
-    epochs: int | None = None,
-    path: Path | None = None,
-    progress: bool = False,
+    **budget,
 ) -> pd.DataFrame:
-    """Train each method on `source` and test it on `target`; rows already at `path` are kept.
+    """Train each method on `source` and test it on `target`; rows already at the budget's path are kept.
 
     Parameters
     ----------
@@ -55,8 +49,8 @@ def table4(
         Of `TASKS`.
     n_per_class
         Training images a class.
-    methods, seeds, n_reference, n_test, epochs, path, progress
-        As for `manifpt.experiments.table2.table2`.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
 
     Returns
     -------
@@ -67,7 +61,7 @@ def table4(
     InputError
         Before any training: an unknown method or task, no models in common.
     """
-    classes = {task: _classes(source, target, task) for task in tasks}
+    budget, classes = Budget(**budget), {task: _classes(source, target, task) for task in tasks}
     labels = sorted(set().union(*classes.values()))
     channels = min(CHANNELS[source.real], CHANNELS[target.real])
 
@@ -75,16 +69,15 @@ def table4(
         return {label: in_channels(gm.images(label, split=split)[:n], channels) for label in labels}
 
     images = {"train": pools(source, "train", n_per_class), "val": pools(source, "val", VAL)}
-    images["test"] = pools(target, "test", n_test)
+    images["test"] = pools(target, "test", budget.n_test)
     setting = Setting(
         (source, target),
         dict.fromkeys(tasks, (n_per_class,)),
         classes,
         images,
-        lambda method: views(method, source, target, channels, n_reference),
+        lambda method: views(method, source, target, channels, budget.n_reference),
     )
-    limits = {"epochs": epochs, "n_reference": n_reference, "n_test": n_test}
-    return run(setting, methods=methods, seeds=seeds, limits=limits, path=path, progress=progress)
+    return run(setting, methods, budget)
 
 
 def views(

@@ -9,7 +9,6 @@ Choices go together: `confounding` says how much. One step further goes `manifpt
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,9 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from tqdm.auto import tqdm
 
 from manifpt.experiments.rows import classifier, shown
-from manifpt.experiments.runner import MIDDLE, VAL, settings_of
+from manifpt.experiments.runner import MIDDLE, VAL, Budget
 from manifpt.gm import GMDataset, draw
 from manifpt.metrics import nmi_permutation
-from manifpt.results import Results
 
 METHODS = tuple(f"manifpt-{space}-{e}" for space in ("rgb", "freq", "sl", "ssl") for e in ("nearest", "tangent"))
 PERMUTATIONS = 1000
@@ -76,15 +74,7 @@ def clusters(
 
 
 def features_of(
-    gm: GMDataset,
-    method: str,
-    *,
-    without: Sequence[str] = (),
-    seed: int = 0,
-    n_per_class: int = MIDDLE,
-    n_reference: int | None = None,
-    n_test: int | None = None,
-    epochs: int | None = None,
+    gm: GMDataset, method: str, budget: Budget, *, without: Sequence[str] = (), seed: int, n_per_class: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Penultimate features and models of ``train`` and ``test`` images of all models, by a classifier trained on them.
 
@@ -93,11 +83,11 @@ def features_of(
     without
         Models that the classifier does not see; their features are given all the same.
     """
-    show = shown(method, real=gm.real, reference=gm.reference()[:n_reference])
-    most = {"train": n_per_class, "val": min(VAL, n_per_class), "test": n_test}
+    show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
+    most = {"train": n_per_class, "val": min(VAL, n_per_class), "test": budget.n_test}
     pools = {s: {label: show(gm.images(label, split=s)[:n]) for label in gm.models} for s, n in most.items()}
     seen = {s: {label: pool for label, pool in of.items() if label not in without} for s, of in pools.items()}
-    learner = classifier(method, real=gm.real, seed=seed, epochs=epochs)
+    learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
     learner.fit(*draw(seen["train"], None, seed=seed), val=draw(seen["val"], None, seed=seed))
     drawn = {split: draw(pools[split], None, seed=seed) for split in ("train", "test")}
     return {split: (learner.features(rows), labels) for split, (rows, labels) in drawn.items()}
@@ -107,36 +97,32 @@ def table5(
     gm: GMDataset,
     *,
     methods: Sequence[str] = METHODS,
-    seeds: Sequence[int] = (0, 1, 2),
     n_per_class: int = MIDDLE,
-    n_reference: int | None = None,
-    n_test: int | None = None,
-    epochs: int | None = None,
-    path: Path | None = None,
-    progress: bool = False,
+    **budget,
 ) -> pd.DataFrame:
-    """`clusters` of each method's features; rows already at `path` are kept.
+    """`clusters` of each method's features; rows already at the budget's path are kept.
 
     Parameters
     ----------
-    methods, seeds, n_per_class, n_reference, n_test, epochs, path, progress
-        As for `manifpt.experiments.table2.table2`.
+    n_per_class
+        Training images a class.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
 
     Returns
     -------
     Tidy frame: task ``k-means`` or ``Ward``, metric ``nmi``, ``null_mean``, ``null_sd``, ``p_value`` or ``adjusted`` of
     a variable, as in ``nmi up``; `n` images of `gm.models`.
     """
-    design = designs(gm)
-    limits = {"n_reference": n_reference, "n_test": n_test, "epochs": epochs}
-    results = Results(path, settings_of(gm) | limits | {"permutations": PERMUTATIONS})
-    runs = [(method, seed) for method in methods for seed in seeds]
-    for method, seed in tqdm(runs, desc=f"{gm.name}, clusters", unit="run", disable=not progress):
+    design, budget = designs(gm), Budget(**budget)
+    results = budget.results(gm, permutations=PERMUTATIONS)
+    runs = [(method, seed) for method in methods for seed in budget.seeds]
+    for method, seed in tqdm(runs, desc=f"{gm.name}, clusters", unit="run", disable=not budget.progress):
         key = {"dataset": gm.name, "method": method, "n_per_class": n_per_class, "seed": seed}
         if results.has(**key, task="Ward"):
             continue
         started = time.perf_counter()
-        features, labels = features_of(gm, method, seed=seed, n_per_class=n_per_class, **limits)["test"]
+        features, labels = features_of(gm, method, budget, seed=seed, n_per_class=n_per_class)["test"]
         found = clusters(features, labels, design, seed=seed)
         seconds = time.perf_counter() - started
         for algorithm in ("k-means", "Ward"):

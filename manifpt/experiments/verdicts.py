@@ -1,8 +1,9 @@
 r"""Does a result agree with the paper? A rule, applied to paired answers.
 
 The difference in accuracy of two methods is tested by a paired bootstrap over seeds and test images: of both, as many
-are drawn with replacement as there are, and the p-value is twice the share of draws on the other side of zero. Several
-comparisons are corrected by Holm's method.
+are drawn with replacement as there are, and the p-value is twice the share of draws on the other side of zero. With
+three seeds that is cautious where trainings differ by chance in the test images alone, and somewhat liberal where the
+trainings themselves differ. Several comparisons are corrected by Holm's method.
 """
 
 from collections.abc import Sequence

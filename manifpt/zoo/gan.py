@@ -157,10 +157,8 @@ def _adversarial(
             fake = generator(torch.randn(len(real), LATENT, device=device))
             d_loss = loss(discriminator(real).float(), discriminator(fake.detach()).float())
         if penalty is not None and step % PENALTY_EVERY == 0:
-            d_loss = (
-                d_loss
-                + PENALTY_EVERY * PENALTY * penalty(_slope(discriminator, where(real, fake.detach().float()))).mean()
-            )
+            slope = _slope(discriminator, where(real, fake.detach().float()))
+            d_loss = d_loss + PENALTY_EVERY * PENALTY * penalty(slope).mean()
         descend(d_optimiser, d_loss)
         with autocast(device), frozen(discriminator):
             g_loss = FOOLED[loss](discriminator(fake).float())

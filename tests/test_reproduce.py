@@ -244,7 +244,8 @@ def test_no_process_and_no_half_file_outlive_the_runner(folder, tmp_path, how):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if how == signal.SIGKILL else []  # as a background job starts
-    runner = subprocess.Popen([*shell, *command], env={**os.environ, "TMPDIR": str(scratch)})
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  the tests may be a background job
+    runner = subprocess.Popen([*shell, *command], env={**os.environ, "TMPDIR": str(scratch)}, preexec_fn=listen)
     wait_until(lambda: pid_file.exists() and pid_file.read_text())
     kernel = int(pid_file.read_text())
     runner.send_signal(how)

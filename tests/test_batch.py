@@ -57,6 +57,8 @@ def test_names_of_the_files():
         "table2.csv",
         "table4.csv",
         "table5.csv",
+        "two_sample.csv",
+        "feature_space.csv",
         "held_out.csv",
     ]
 

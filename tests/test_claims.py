@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifpt import paths
 from manifpt.answers import Answers
 from manifpt.baselines import BASELINES
 from manifpt.experiments import claims
@@ -42,8 +43,15 @@ def test_figures_stand_beside_the_papers(path):
     row = claims.table2_claims(path).iloc[0]
     assert row["paper"] == "63.7–70.5 against 61.1–64.2"
     assert row["ours"].startswith(("79", "80", "81"))
-    assert row["control"].startswith(("89", "90", "91"))
-    assert row["n"] == "2000 images, 3 seeds"
+    assert row["control"].startswith("best baseline ")
+    assert row["n"] == "2,000 images, 3 seeds"
+
+
+def test_the_raw_image_is_a_control_that_the_paper_lacks(path):
+    table = claims.table2_claims(path).set_index("claim")
+    row = table.loc["Table 2, gm-cifar10: manifpt-rgb-nearest above the raw image"]
+    assert (row["paper"], row["verdict"]) == ("not tested", "contradicts")
+    assert row["control"].removeprefix("raw image ").startswith(("89", "90", "91"))
 
 
 def test_comparisons_are_paired(path):
@@ -51,3 +59,25 @@ def test_comparisons_are_paired(path):
     table = claims.comparisons(frame, Answers(path), "manifpt-rgb-nearest", ["yu19", claims.RAW])
     assert table["gain"].tolist() == pytest.approx([0.3, -0.1], abs=0.03)
     assert (table["p_holm"] >= table["p"]).all()
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(0.001, "agrees"), (0.03, "weaker")])
+def test_clusters_are_judged_after_holm(tmp_path, p, verdict):
+    key = {"dataset": "gm-cifar10", "task": "k-means", "method": "manifpt-rgb-nearest", "n_per_class": 200, "n": 900}
+    scores = {"nmi": 0.6, "null_mean": 0.4, "p_value": p}
+    rows = [
+        key | {"seed": seed, "metric": f"{score} {variable}", "value": value}
+        for seed in range(3)
+        for variable in ("up", "loss")
+        for score, value in scores.items()
+    ]
+    pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(tmp_path / "table5.csv", index=False)
+    table = claims.table5_claims(tmp_path / "table5.csv")
+    assert table["verdict"].tolist() == [verdict] * 2  # 0.03 twice is 0.06
+    assert table.loc[0, "ours"] == "0.60 ± 0.00"
+    assert (table.loc[0, "control"], table.loc[1, "paper"]) == ("chance 0.40", "NMI 0.62")
+
+
+def test_the_ledger_holds_what_has_results(path, monkeypatch):
+    monkeypatch.setattr(paths, "results", lambda: path.parent)
+    assert claims.ledger().equals(claims.table2_claims(path))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from manifpt.errors import InputError
-from manifpt.experiments.two_sample import mmd_test, two_sample
+from manifpt.experiments.two_sample import adjusted, halves, mmd_test, pairs_of, two_sample
 from manifpt.gm import load_gm
 
 
@@ -42,16 +42,27 @@ class TestMMD:
             mmd_test(normal(4), normal(5))
 
 
-def test_models_differ_and_halves_do_not():
+def test_models_differ_and_halves_do_not(tmp_path):
     gm = load_gm("gm-fashion").only("beta-vae", "dcgan")
-    frame = two_sample(gm, "control-sl", n=60, n_permutations=200)
-    assert len(frame) == 6
-    between = frame["first"] != frame["second"]
-    assert (frame.loc[between, "p_holm"] < 0.05).all()
-    assert (frame.loc[~between, "p"] > 0.01).all()
-    assert frame.loc[~between, "p_holm"].isna().all()
+    options = {"methods": ["control-sl"], "n": 60, "n_permutations": 200, "seeds": [0], "path": tmp_path / "t.csv"}
+    frame = two_sample(gm, **options)
+    assert two_sample(gm, **options).equals(frame)  # nothing is computed twice
+    pairs = pairs_of(frame)
+    assert pairs[["first", "second"]].drop_duplicates().shape == (6, 2)
+    between = pairs["first"] != pairs["second"]
+    p = adjusted(pairs)
+    assert (p[between] < 0.05).all()
+    assert (pairs.loc[~between, "p"] > 0.01).all()
+    assert p[~between].isna().all()
+
+
+def test_seeds_draw_other_images():
+    gm = load_gm("gm-fashion").only("beta-vae")
+    one, other = (halves(gm, "control-raw", n=5, seed=seed)["beta-vae"] for seed in (0, 1))
+    assert one.shape == other.shape == (10, 1024)
+    assert not np.array_equal(one, other)
 
 
 def test_too_few_images():
-    with pytest.raises(InputError, match="test images"):
+    with pytest.raises(InputError, match="n_per_class"):
         two_sample(load_gm("gm-fashion").only("beta-vae"), n=10**4, n_reference=50)

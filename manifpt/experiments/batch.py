@@ -8,7 +8,7 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import held_out, table2, table4, table5
+from manifpt.experiments import feature_space, held_out, table2, table4, table5, two_sample
 from manifpt.gm import load_gm
 from manifpt.zoo.registry import DATASETS
 
@@ -34,12 +34,16 @@ class Table:
     smoke: dict
 
 
-SMALL = {"seeds": (0,), "n_reference": 2000, "n_test": 20, "epochs": 2}
+TESTED = {"seeds": (0,), "n_reference": 2000}
+TRAINED = TESTED | {"epochs": 2}
+SMALL = TRAINED | {"n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
+    "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": ("manifpt-rgb-nearest",), "n": 50}),
+    "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": ("manifpt-rgb-nearest",)}),
 }
 

@@ -6,16 +6,22 @@ distance, and the permutation distribution of
 .. math:: \mathrm{MMD}^2 = \frac1{n^2} \sum_{i,j} k(x_i, x_j) + k(y_i, y_j) - 2 k(x_i, y_j).
 """
 
+import time
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
+from tqdm.auto import tqdm
 
 from manifpt.errors import InputError
 from manifpt.experiments.rows import shown
+from manifpt.experiments.runner import Budget
 from manifpt.experiments.verdicts import holm
 from manifpt.gm import GMDataset
+
+METHODS = ("manifpt-rgb-nearest", "manifpt-rgb-tangent", "control-raw")
 
 
 def mmd_test(x: np.ndarray, y: np.ndarray, *, n_permutations: int = 1000, seed: int = 0) -> tuple[float, float]:
@@ -44,48 +50,91 @@ def mmd_test(x: np.ndarray, y: np.ndarray, *, n_permutations: int = 1000, seed: 
     return float(statistic[0]), float((statistic[1:] >= statistic[0] - 1e-12).sum() + 1) / (n_permutations + 1)
 
 
-def two_sample(
-    gm: GMDataset,
-    method: str = "manifpt-rgb-nearest",
-    *,
-    n: int = 200,
-    n_reference: int | None = None,
-    n_permutations: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Test every pair of classes, held-out reals among them, and two halves of each.
-
-    Parameters
-    ----------
-    method
-        A row of `manifpt.experiments.rows`: what is compared.
-    n
-        Images of each of the two samples; a class gives 2 n of its test split.
-
-    Returns
-    -------
-    Columns ``first``, ``second`` (equal for two halves of one class), ``mmd2``, ``p`` and ``p_holm``: p adjusted by
-    Holm's method over all pairs of classes, missing for halves, of which nothing is claimed.
+def halves(
+    gm: GMDataset, method: str, *, n: int, n_reference: int | None = None, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Class to what `method` shows of 2 n of its test images, `(2 n, d)`; n for each sample of a test.
 
     Raises
     ------
     InputError
-        Fewer than 2 n test images a class.
+        Fewer than 2 n test images a class; an unknown method.
     """
     show = shown(method, real=gm.real, reference=gm.reference()[:n_reference])
-    rows = {}
-    for label in gm.classes:
-        images = gm.images(label, split="test")[: 2 * n]
-        if len(images) < 2 * n:
-            raise InputError(f"n: {n}; {label} has {len(images)} test images, {2 * n} are needed")
-        rows[label] = show(images).reshape(2 * n, -1)
-    pairs = list(combinations_with_replacement(gm.classes, 2))
-    tests = [
+    images, labels = gm.task(2 * n, split="test", seed=seed)
+    return {label: show(images[labels == label]).reshape(2 * n, -1) for label in gm.classes}
+
+
+def pairwise(rows: Mapping[str, np.ndarray], *, n_permutations: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Test every pair of classes, and two halves of each.
+
+    Parameters
+    ----------
+    rows
+        See `halves`.
+
+    Returns
+    -------
+    Columns ``first``, ``second`` (equal for two halves of one class), ``mmd2``, ``p``.
+    """
+    pairs = list(combinations_with_replacement(rows, 2))
+    n = len(next(iter(rows.values()))) // 2
+    found = [
         mmd_test(rows[a][:n], rows[b][n:], n_permutations=n_permutations, seed=seed + number)
         for number, (a, b) in enumerate(pairs)
     ]
-    frame = pd.DataFrame(pairs, columns=["first", "second"])
-    frame[["mmd2", "p"]] = tests
+    return pd.DataFrame(pairs, columns=["first", "second"]).assign(**pd.DataFrame(found, columns=["mmd2", "p"]))
+
+
+def adjusted(frame: pd.DataFrame) -> pd.Series:
+    """p of `pairwise` by Holm's method over all pairs of classes; missing for halves, of which nothing is claimed."""
     between = frame["first"] != frame["second"]
-    frame.loc[between, "p_holm"] = holm(frame.loc[between, "p"])
-    return frame
+    return pd.Series(holm(frame.loc[between, "p"]), index=frame.index[between]).reindex(frame.index)
+
+
+def two_sample(
+    gm: GMDataset,
+    *,
+    methods: Sequence[str] = METHODS,
+    n: int = 200,
+    n_permutations: int = 1000,
+    **budget,
+) -> pd.DataFrame:
+    """`pairwise` of what each method shows of test images; rows already at the budget's path are kept.
+
+    Parameters
+    ----------
+    methods
+        Rows of `manifpt.experiments.rows`.
+    n
+        Images of each of the two samples; a class gives 2 n of its test split, drawn by the seed.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
+
+    Returns
+    -------
+    Tidy frame: metrics ``mmd2`` and ``p``, task ``first | second``, see `pairs_of`; seconds are those of a whole
+    repetition.
+    """
+    budget = Budget(**budget)
+    results = budget.results(gm, permutations=n_permutations)
+    runs = [(method, seed) for method in methods for seed in budget.seeds]
+    for method, seed in tqdm(runs, desc=f"{gm.name}, two-sample", unit="run", disable=not budget.progress):
+        key = {"dataset": gm.name, "method": method, "n_per_class": n, "seed": seed}
+        if results.has(**key, task=f"{gm.classes[-1]} | {gm.classes[-1]}"):
+            continue
+        started = time.perf_counter()
+        rows = halves(gm, method, n=n, n_reference=budget.n_reference, seed=seed)
+        found = pairwise(rows, n_permutations=n_permutations, seed=seed)
+        seconds = time.perf_counter() - started
+        for pair in found.itertuples():
+            scores = {"mmd2": pair.mmd2, "p": pair.p}
+            results.add(scores, n=2 * n, seconds=seconds, task=f"{pair.first} | {pair.second}", **key)
+    return results.of(dataset=gm.name, methods=methods)
+
+
+def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one method and seed of `two_sample` in the form of `pairwise`."""
+    wide = frame.pivot_table("value", "task", "metric", sort=False).reset_index()
+    wide[["first", "second"]] = wide["task"].str.split(" | ", regex=False, expand=True)
+    return wide[["first", "second", "mmd2", "p"]]

@@ -6,17 +6,27 @@ import seaborn as sns
 from manifpt.plotting.attribution import confusion, learning_curves, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.tables import accuracies, bars, clusters, curves, embeddings, gains, matrix, profiles, published
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
+    "accuracies",
+    "bars",
+    "clusters",
     "confusion",
     "contact_sheet",
+    "curves",
+    "embeddings",
     "errors",
     "four_spaces",
+    "gains",
     "learning_curves",
     "lengths",
     "manifolds",
+    "matrix",
     "plane",
+    "profiles",
+    "published",
     "quality",
     "spectra",
     "strips",

@@ -60,10 +60,10 @@ MODELS = {
     ),
     "dcgan": _gan("Radford et al., ICLR 2016", "non-saturating", gan.dcgan, 4000),
     "lsgan": _gan("Mao et al., ICCV 2017", "least squares", gan.lsgan, 4000),
-    "wgan-gp": _gan("Gulrajani et al., NeurIPS 2017", "Wasserstein + GP", gan.wgan_gp, 3600),
-    "wgan-lp": _gan("Petzka et al., ICLR 2018", "Wasserstein + LP", gan.wgan_lp, 3600),
-    "dragan-gp": _gan("Kodali et al., 2017", "non-saturating + GP", gan.dragan_gp, 3600),
-    "dragan-lp": _gan("Petzka et al., ICLR 2018", "non-saturating + LP", gan.dragan_lp, 3600),
+    "wgan-gp": _gan("Gulrajani et al., NeurIPS 2017", "Wasserstein + GP", gan.wgan_gp, 2600),
+    "wgan-lp": _gan("Petzka et al., ICLR 2018", "Wasserstein + LP", gan.wgan_lp, 2600),
+    "dragan-gp": _gan("Kodali et al., 2017", "non-saturating + GP", gan.dragan_gp, 2600),
+    "dragan-lp": _gan("Petzka et al., ICLR 2018", "non-saturating + LP", gan.dragan_lp, 2600),
     "stylegan2": Entry(
         "GAN",
         "Karras et al., CVPR 2020",
@@ -90,7 +90,7 @@ MODELS = {
         "Vahdat and Kautz, NeurIPS 2020",
         Design("nearest", "swish", "batch", "strided conv", "residual", "ELBO"),
         nvae.nvae,
-        1600,
+        2400,
     ),
     "glow": Entry(
         "Flow",

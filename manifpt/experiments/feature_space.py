@@ -1,0 +1,114 @@
+"""Which classes lie apart in the features that a method decides by? And does the answer depend on the number of images?
+
+Features are the penultimate layer of a classifier trained to name all models and held-out reals, or what a hand-crafted
+method computes, of test images; see `manifpt.metrics.fd_ratio`.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from tqdm.auto import tqdm
+
+from manifpt import metrics
+from manifpt.embeddings import embed
+from manifpt.errors import InputError
+from manifpt.experiments.rows import classifier, shown
+from manifpt.experiments.runner import MIDDLE, VAL, Budget
+from manifpt.gm import GMDataset
+
+UNTRAINED = ("pixels", "sl")  # the paper's panels (a) and (b): nothing is trained to tell models apart
+METHODS = (*UNTRAINED, "dzanic20", "durall20", "wang20", "manifpt-rgb-nearest")
+COUNTS = (20, 50, 100, 200, 400, 700)  # test images a class
+PERPLEXITY = 30
+
+
+def features(
+    gm: GMDataset, method: str, *, seed: int = 0, n_per_class: int = MIDDLE, n_test: int | None = None, **budget
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of test images and their classes.
+
+    Parameters
+    ----------
+    method
+        ``pixels``, ``sl`` (ImageNet features), or a row of `manifpt.experiments.rows`, trained on `n_per_class`
+        images.
+    n_test
+        Test images a class.
+    **budget
+        ``n_reference`` and ``epochs`` of `manifpt.experiments.runner.Budget`.
+
+    Returns
+    -------
+    float32 `(n, d)` and labels `(n,)`; `InputError` for an unknown method.
+    """
+    images, labels = gm.task(n_test, split="test")
+    if method in UNTRAINED:
+        return embed(images, "rgb" if method == "pixels" else method).reshape(len(images), -1), labels
+    budget = Budget(**budget)
+    show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
+    learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
+    train, val = (gm.task(n, split=split, seed=seed) for split, n in (("train", n_per_class), ("val", VAL)))
+    learner.fit(show(train[0]), train[1], val=(show(val[0]), val[1]))
+    return learner.features(show(images)), labels
+
+
+def plane(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """t-SNE of float rows `(n, d)`, standardised and reduced to 50 principal components: float32 `(n, 2)`."""
+    spread = rows.std(0)
+    rows = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1)
+    if min(rows.shape) > 50:
+        rows = PCA(50, random_state=seed).fit_transform(rows)
+    return TSNE(perplexity=min(PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed).fit_transform(rows)
+
+
+def feature_space(
+    gm: GMDataset,
+    *,
+    methods: Sequence[str] = METHODS,
+    counts: Sequence[int] = COUNTS,
+    n_per_class: int = MIDDLE,
+    **budget,
+) -> pd.DataFrame:
+    """FD ratio of each method's features on more and more test images; rows already at the budget's path are kept.
+
+    Parameters
+    ----------
+    counts
+        Test images a class; of the column ``n_per_class`` of the result.
+    n_per_class
+        Training images a class.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`.
+
+    Returns
+    -------
+    Tidy frame: task ``all``, metric ``fdr`` on `n` test images.
+
+    Raises
+    ------
+    InputError
+        Before any training: more images than there are.
+    """
+    budget = Budget(**budget)
+    there = min(map(len, gm.pools("test").values()))
+    if max(counts) > there:
+        raise InputError(f"counts: {max(counts)} test images a class, but {gm.name} has {there}")
+    results = budget.results(gm, trained_on=n_per_class)
+    limits = {"n_reference": budget.n_reference, "epochs": budget.epochs, "n_per_class": n_per_class}
+    runs = [(method, seed) for method in methods for seed in budget.seeds]
+    for method, seed in tqdm(runs, desc=f"{gm.name}, FDR", unit="run", disable=not budget.progress):
+        key = {"dataset": gm.name, "task": "all", "method": method, "seed": seed}
+        if results.has(**key, n_per_class=counts[-1]):
+            continue
+        started = time.perf_counter()
+        rows, labels = features(gm, method, seed=seed, n_test=max(counts), **limits)
+        for count in counts:
+            few = np.concatenate([np.flatnonzero(labels == label)[:count] for label in gm.classes])
+            score = metrics.fd_ratio(rows[few], labels[few], seed=seed, covariance="ledoit-wolf")
+            seconds = time.perf_counter() - started
+            results.add({"fdr": score}, n=len(few), seconds=seconds, n_per_class=count, **key)
+    return results.of(dataset=gm.name, methods=methods)

@@ -22,7 +22,7 @@ from manifpt.recipes import RECIPES
 from manifpt.results import Results
 
 MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
-VAL = 50  # images a class at most, to choose the epoch
+VAL = 20  # images a class at most, to choose the epoch
 
 Pools = Mapping[str, np.ndarray]  # label: images, or what a classifier is shown of them
 Show = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +48,7 @@ class Budget:
 
     seeds: Sequence[int] = (0, 1, 2)
     n_reference: int | None = None
-    n_test: int | None = None
+    n_test: int | None = 250
     epochs: int | None = None
     path: Path | None = None
     progress: bool = False

@@ -104,7 +104,7 @@ MODELS = {
         "Ho et al., NeurIPS 2020",
         Design("nearest", "swish", "group", "strided conv", "U-Net", "noise MSE"),
         diffusion.ddpm,
-        2400,
+        1550,
     ),
     "rve": Entry(
         "Score",

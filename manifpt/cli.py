@@ -105,10 +105,10 @@ def tables(
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are there, and go on.")] = False,
 ) -> None:
     """Compute result tables, row by row, and print each with mean ± sd over seeds."""
-    from manifpt.experiments.batch import compute, summary
+    from manifpt.experiments.batch import compute
 
-    for frame in compute(table, dataset, profile=profile, resume=resume):
-        typer.echo(f"{frame['dataset'].iloc[0]}, n = {frame['n'].max()}\n{summary(frame).to_string()}")
+    for frame, shown in compute(table, dataset, profile=profile, resume=resume):
+        typer.echo(f"{frame['dataset'].iloc[0]}, n = {frame['n'].max()}\n{shown.to_string()}")
 
 
 @app.command(epilog="Example: manifpt readme")

@@ -18,7 +18,7 @@ def computed(monkeypatch):
         return pd.DataFrame({"dataset": [gms[0].name]})
 
     inputs = ("gm-fashion",), ("gm-fashion", "gm-photo"), ("gm-photo", "gm-fashion")
-    monkeypatch.setattr(batch, "TABLES", {"2": batch.Table(compute, inputs, {"seeds": (0,)})})
+    monkeypatch.setattr(batch, "TABLES", {"2": batch.Table(compute, inputs, {"seeds": (0,)}, pd.DataFrame.copy)})
     return calls
 
 

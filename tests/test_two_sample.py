@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from manifpt.errors import InputError
-from manifpt.experiments.two_sample import adjusted, halves, mmd_test, pairs_of, two_sample
+from manifpt.experiments.two_sample import adjusted, halves, mmd_test, pairs_of, told_apart, two_sample
 from manifpt.gm import load_gm
 
 
@@ -66,3 +67,16 @@ def test_seeds_draw_other_images():
 def test_too_few_images():
     with pytest.raises(InputError, match="n_per_class"):
         two_sample(load_gm("gm-fashion").only("beta-vae"), n=10**4, n_reference=50)
+
+
+def test_told_apart_by_hand():
+    def rows(first, second, p):
+        key = {"dataset": "d", "method": "m", "seed": 0, "task": f"{first} | {second}"}
+        return [key | {"metric": "mmd2", "value": 0.1}, key | {"metric": "p", "value": p}]
+
+    tests = [("a", "a", 0.04), ("a", "b", 0.001), ("b", "b", 0.5), ("a", "c", 0.03), ("b", "c", 0.03), ("c", "c", 0.9)]
+    frame = pd.DataFrame([row for test in tests for row in rows(*test)])
+    told = told_apart(frame).loc[("d", "m", 0)]
+    assert told["pairs"] == told["halves"] == 3
+    assert told["pairs told apart"] == pytest.approx(1 / 3)  # 0.03 twice is 0.06
+    assert told["halves told apart"] == 1

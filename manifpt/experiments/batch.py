@@ -15,6 +15,17 @@ from manifpt.zoo.registry import DATASETS
 PROFILES = ("smoke", "full")
 
 
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± standard deviation over seeds: a row a method, a column a task, metric and number of training images."""
+    columns = ["task", "metric", "n_per_class"]
+
+    def text(values: pd.Series) -> str:
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+    wide = frame.pivot_table("value", "method", columns, aggfunc=text, fill_value="", sort=False)
+    return wide.reindex(frame["method"].drop_duplicates())
+
+
 @dataclass(frozen=True)
 class Table:
     """An experiment with a file of its own.
@@ -27,13 +38,17 @@ class Table:
         The datasets of each part.
     smoke
         Options of a run of some minutes; the full profile has none.
+    summary
+        Rows to a frame that fits a screen.
     """
 
     compute: Callable[..., pd.DataFrame]
     inputs: tuple[tuple[str, ...], ...]
     smoke: dict
+    summary: Callable[[pd.DataFrame], pd.DataFrame] = summary
 
 
+RGB = ("manifpt-rgb-nearest",)
 TESTED = {"seeds": (0,), "n_reference": 2000}
 TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
@@ -42,16 +57,16 @@ TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
-    "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": ("manifpt-rgb-nearest",), "n": 50}),
+    "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
-    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": ("manifpt-rgb-nearest",)}),
+    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
 }
 
 
 def compute(
     tables: Sequence[str] = (), datasets: Sequence[str] = (), *, profile: str = "full", resume: bool = False
-) -> Iterator[pd.DataFrame]:
-    """Compute the given tables, or all, and yield the rows of each part when it is done.
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Compute the given tables, or all, and yield the rows of each part when it is done, and their summary.
 
     Rows are written one by one to ``data/results/`` (full) or to ``tables/smoke/`` among the runs (smoke).
 
@@ -84,20 +99,12 @@ def path_of(table: str, profile: str) -> Path:
     return folder / (f"table{table}.csv" if table.isdecimal() else f"{table.replace('-', '_')}.csv")
 
 
-def _parts(chosen: dict[str, Table], datasets: Sequence[str], profile: str) -> Iterator[pd.DataFrame]:
+def _parts(
+    chosen: dict[str, Table], datasets: Sequence[str], profile: str
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     for name, table in chosen.items():
         options = table.smoke if profile == "smoke" else {}
         for inputs in table.inputs:
             if not datasets or inputs[0] in datasets:
-                yield table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
-
-
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± standard deviation over seeds: a row a method, a column a task, metric and number of training images."""
-    columns = ["task", "metric", "n_per_class"]
-
-    def text(values: pd.Series) -> str:
-        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
-
-    wide = frame.pivot_table("value", "method", columns, aggfunc=text, fill_value="", sort=False)
-    return wide.reindex(frame["method"].drop_duplicates())
+                frame = table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
+                yield frame, table.summary(frame)

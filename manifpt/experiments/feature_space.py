@@ -24,6 +24,7 @@ UNTRAINED = ("pixels", "sl")  # the paper's panels (a) and (b): nothing is train
 METHODS = (*UNTRAINED, "dzanic20", "durall20", "wang20", "manifpt-rgb-nearest")
 COUNTS = (20, 50, 100, 200, 400, 700)  # test images a class
 PERPLEXITY = 30
+COMPONENTS = 50
 
 
 def features(
@@ -57,12 +58,16 @@ def features(
 
 
 def plane(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """t-SNE of float rows `(n, d)`, standardised and reduced to 50 principal components: float32 `(n, 2)`."""
+    """t-SNE of the `components` of rows `(n, d)`: float32 `(n, 2)`."""
+    tsne = TSNE(perplexity=min(PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed)
+    return tsne.fit_transform(components(rows, seed=seed))
+
+
+def components(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Rows `(n, d)`, standardised, on their first 50 principal components at most: `(n, min(n, d, 50))`."""
     spread = rows.std(0)
     rows = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1)
-    if min(rows.shape) > 50:
-        rows = PCA(50, random_state=seed).fit_transform(rows)
-    return TSNE(perplexity=min(PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed).fit_transform(rows)
+    return PCA(min(COMPONENTS, *rows.shape), random_state=seed).fit_transform(rows)
 
 
 def feature_space(
@@ -74,6 +79,8 @@ def feature_space(
     **budget,
 ) -> pd.DataFrame:
     """FD ratio of each method's features on more and more test images; rows already at the budget's path are kept.
+
+    Features are brought to 50 dimensions at most, see `components`, so that methods of other dimensions compare.
 
     Parameters
     ----------
@@ -106,6 +113,7 @@ def feature_space(
             continue
         started = time.perf_counter()
         rows, labels = features(gm, method, seed=seed, n_test=max(counts), **limits)
+        rows = components(rows, seed=seed)
         for count in counts:
             few = np.concatenate([np.flatnonzero(labels == label)[:count] for label in gm.classes])
             score = metrics.fd_ratio(rows[few], labels[few], seed=seed, covariance="ledoit-wolf")

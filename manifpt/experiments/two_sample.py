@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from manifpt.errors import InputError
 from manifpt.experiments.rows import shown
 from manifpt.experiments.runner import Budget
-from manifpt.experiments.verdicts import holm
+from manifpt.experiments.verdicts import LEVEL, holm
 from manifpt.gm import GMDataset
 
 METHODS = ("manifpt-rgb-nearest", "manifpt-rgb-tangent", "control-raw")
@@ -138,3 +138,24 @@ def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
     wide = frame.pivot_table("value", "task", "metric", sort=False).reset_index()
     wide[["first", "second"]] = wide["task"].str.split(" | ", regex=False, expand=True)
     return wide[["first", "second", "mmd2", "p"]]
+
+
+def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """How often the tests of `two_sample` say "different", at the level of `manifpt.experiments.verdicts`.
+
+    Returns
+    -------
+    A row a dataset, method and seed: ``pairs`` and ``halves``, how many there are; ``pairs told apart``, the share
+    after Holm's method over the pairs; ``halves told apart``, the number, to be set beside the level times ``halves``.
+    """
+    rows = {}
+    for key, part in frame.groupby(["dataset", "method", "seed"], sort=False):
+        pairs = pairs_of(part)
+        between = pairs["first"] != pairs["second"]
+        rows[key] = {
+            "pairs": between.sum(),
+            "pairs told apart": (adjusted(pairs)[between] < LEVEL).mean(),
+            "halves": (~between).sum(),
+            "halves told apart": (pairs.loc[~between, "p"] < LEVEL).sum(),
+        }
+    return pd.DataFrame(rows).T.rename_axis(["dataset", "method", "seed"])

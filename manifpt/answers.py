@@ -18,17 +18,21 @@ class Answers:
 
     def __init__(self, table: Path | None):
         self.path = table.with_suffix(".npz") if table else None
-        self._packed: dict[str, np.ndarray] = {}
-        if self.path and self.path.exists():
-            with np.load(self.path, allow_pickle=False) as stored:
-                self._packed = dict(stored)
+        self._packed = self._stored()
+
+    def _stored(self) -> dict[str, np.ndarray]:
+        if not (self.path and self.path.exists()):
+            return {}
+        with np.load(self.path, allow_pickle=False) as stored:
+            return dict(stored)
 
     def add(self, right: np.ndarray, **key) -> None:
-        """Keep one run's answers, bool `(n,)`."""
+        """Keep one run's answers, bool `(n,)`, beside those that another process may have added meanwhile."""
         count = np.frombuffer(np.uint32(len(right)).tobytes(), np.uint8)
         self._packed[_name(key)] = np.concatenate([count, np.packbits(right)])
         if self.path:
-            with files.atomic(self.path) as temporary:
+            with files.locked(self.path), files.atomic(self.path) as temporary:
+                self._packed = self._stored() | self._packed
                 np.savez(temporary, **self._packed)
 
     def get(self, **key) -> np.ndarray:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
+from manifpt import paths
 from manifpt.errors import InputError
 
 TILES_PER_ROW = 50
@@ -53,6 +55,11 @@ def atomic(path: Path | str) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); make room or name another place") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def locked(path: Path) -> FileLock:
+    """A lock that one process at a time holds for `path`, which none has to open; with ``with``."""
+    return FileLock(paths.cache() / f"{settings_hash(str(path.resolve()))}.lock")
 
 
 def _alive(pid: int) -> bool:

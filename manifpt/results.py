@@ -6,6 +6,7 @@ hash whose meaning stands in ``settings.json`` beside the table.
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,13 +31,20 @@ class Results:
 
     def __init__(self, path: Path | None, settings: dict):
         self.path, self.settings = path, files.settings_hash(settings)
-        self.frame = pd.read_csv(path) if path and path.exists() else pd.DataFrame(columns=COLUMNS)
+        self.frame = self._stored()
         if path:
             record = path.with_name("settings.json")
-            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-            if self.settings not in known:
-                known[self.settings] = {"experiment": path.stem, **settings}
-                files.write_text(record, json.dumps(known, indent=1, sort_keys=True) + "\n")
+            with files.locked(record):
+                known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+                if self.settings not in known:
+                    known[self.settings] = {"experiment": path.stem, **settings}
+                    files.write_text(record, json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+    def _stored(self) -> pd.DataFrame:
+        """The rows on disk, to the last digit."""
+        if self.path and self.path.exists():
+            return pd.read_csv(self.path, float_precision="round_trip")
+        return pd.DataFrame(columns=COLUMNS)
 
     def has(self, **key) -> bool:
         """Whether rows with this dataset, task, method, n_per_class and seed are there, made with the same settings."""
@@ -47,13 +55,16 @@ class Results:
         return bool(match.any())
 
     def add(self, metrics: dict[str, float], *, n: int, seconds: float, **key) -> None:
-        """Add one row a metric."""
+        """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
         common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings, "version": version("manifpt")}
         rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in metrics.items()])
-        self.frame = rows[COLUMNS] if self.frame.empty else pd.concat([self.frame, rows[COLUMNS]], ignore_index=True)
-        if self.path:
-            with files.atomic(self.path) as temporary:
-                self.frame.to_csv(temporary, index=False)
+        with files.locked(self.path) if self.path else nullcontext():
+            before = self._stored() if self.path else self.frame
+            self.frame = rows[COLUMNS] if before.empty else pd.concat([before, rows[COLUMNS]], ignore_index=True)
+            self.frame = self.frame.drop_duplicates([*KEY, "metric"], keep="last", ignore_index=True)
+            if self.path:
+                with files.atomic(self.path) as temporary:
+                    self.frame.to_csv(temporary, index=False)
 
     def of(self, *, dataset: str, methods: Sequence[str]) -> pd.DataFrame:
         """The rows of a dataset and of some methods that were made with these settings."""

@@ -1,18 +1,19 @@
-"""Result tables: nothing computed twice, nothing lost; and the learning curve that fills one."""
+"""Result tables: nothing computed twice, nothing lost."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.errors import InputError
-from manifpt.experiments import learning_curve as experiment
-from manifpt.gm import load_gm
+from manifpt import paths
+from manifpt.answers import Answers
 from manifpt.results import COLUMNS, Results
+from manifpt.results import KEY as ROW_KEY
 
 KEY = {"dataset": "gm-x", "task": "all", "method": "control-raw", "n_per_class": 10, "seed": 0}
-SMALL = {"sizes": (4,), "methods": ("control-raw",), "n_reference": 50, "n_test": 5, "epochs": 1}
 
 
 def test_a_row_is_there_for_its_key_and_settings_alone(tmp_path):
@@ -41,52 +42,45 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_curve_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
-    gm, path, taken = load_gm("gm-fashion").only("beta-vae", "dcgan"), tmp_path / "learning_curve.csv", []
-    fit = experiment.Attributor.fit
-
-    def counted(self, *args, **kwargs):
-        taken.append(self.settings["seed"])
-        if len(taken) == 2:
-            raise KeyboardInterrupt
-        return fit(self, *args, **kwargs)
-
-    monkeypatch.setattr(experiment.Attributor, "fit", counted)
-    with pytest.raises(KeyboardInterrupt):
-        experiment.learning_curve(gm, seeds=(0, 1), path=path, **SMALL)
-    frame = experiment.learning_curve(gm, seeds=(0, 1), path=path, **SMALL)
-    assert taken == [0, 1, 1]
-    assert frame["seed"].tolist() == [0, 1]
-    assert (frame["n"] == 5 * len(gm.classes)).all()
-    pd.testing.assert_frame_equal(frame, pd.read_csv(path))
-    alone = experiment.learning_curve(gm, seeds=(1,), **SMALL)
-    assert alone["value"].tolist() == frame["value"].tolist()[1:]
+def test_a_row_that_is_added_again_is_replaced(tmp_path):
+    results = Results(tmp_path / "curve.csv", {})
+    for value in (0.1, 0.2):
+        results.add({"accuracy": value, "fdr": 2.0}, n=1, seconds=0.0, **KEY)
+    assert Results(tmp_path / "curve.csv", {}).frame["value"].tolist() == [0.2, 2.0]
 
 
-@pytest.mark.parametrize("method", experiment.INPUTS)
-def test_inputs_keep_the_shape_and_differ_from_the_image_by_the_projection(method):
-    gm = load_gm("gm-fashion")
-    images = gm.images("dcgan")[:3]
-    seen = experiment.network_input(gm, method, gm.reference()[:100])(images)
-    assert seen.dtype == np.float32
-    assert seen.shape == images.shape
-    assert np.allclose(seen, images / 255, atol=1e-6) == (method == "control-raw")
+def add_rows(path, seeds):
+    results, answers = Results(path, {}), Answers(path)
+    for seed in seeds:
+        answers.add(np.arange(9) == seed, **KEY | {"seed": seed}, settings=results.settings)
+        results.add({"accuracy": seed / 3}, n=9, seconds=0.0, **KEY | {"seed": seed})
 
 
-def test_an_unknown_input_is_named():
-    gm = load_gm("gm-fashion")
-    with pytest.raises(InputError, match="manifpt-rgb-nearst"):
-        experiment.network_input(gm, "manifpt-rgb-nearst", gm.reference())
+def test_two_processes_write_one_table(tmp_path):
+    halves = range(8), range(8, 16)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        list(pool.map(add_rows, [tmp_path / "t.csv"] * 2, halves))
+    results, answers = Results(tmp_path / "t.csv", {}), Answers(tmp_path / "t.csv")
+    assert sorted(results.frame["seed"]) == list(range(16))
+    for seed in range(9):
+        assert answers.get(**KEY | {"seed": seed}, settings=results.settings).tolist() == [i == seed for i in range(9)]
 
 
-def test_committed_results_are_whole():
-    from manifpt import paths
+def test_values_stay_the_same_to_the_last_digit(tmp_path):
+    values = np.random.default_rng(0).random(200)
+    for seed, value in enumerate(values):  # each time, the rows before it are read and written again
+        Results(tmp_path / "t.csv", {}).add({"accuracy": value}, n=1, seconds=0.0, **KEY | {"seed": seed})
+    assert Results(tmp_path / "t.csv", {}).frame["value"].tolist() == values.tolist()
 
-    frame = pd.read_csv(paths.results() / "learning_curve.csv")
-    meanings = json.loads((paths.results() / "settings.json").read_text())
-    assert list(frame.columns) == COLUMNS
+
+@pytest.mark.parametrize("path", sorted(paths.results().glob("*.csv")), ids=lambda path: path.stem)
+def test_committed_results_are_whole(path):
+    frame = pd.read_csv(path)
+    meanings = json.loads(path.with_name("settings.json").read_text())
+    assert list(frame.columns)[: len(COLUMNS)] == COLUMNS
     assert set(frame["settings"]) <= meanings.keys()
-    assert (frame.groupby(["method", "n_per_class"])["seed"].nunique() >= 3).all()
-    assert set(frame["method"]) == set(experiment.INPUTS)
-    assert set(frame["n_per_class"]) == {10, 50, 200, 1000}
-    assert frame["value"].between(0, 1).all()
+    assert not frame.duplicated([*ROW_KEY, "metric"]).any()
+    assert (frame.groupby(["dataset", "task", "method", "n_per_class"])["seed"].nunique() >= 3).all()
+    shares = frame[frame["metric"].str.contains("accuracy") | frame["metric"].eq("p")]
+    assert shares["value"].between(0, 1).all()

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from manifpt import files, paths
+from manifpt import files
 from manifpt.errors import InputError
 
 DRAWS = 1000  # keys that are tried before a registry counts as full
@@ -112,7 +111,7 @@ class Registry:
         distance = max(1, length // 4) if min_distance is None else min_distance
         if not 1 <= distance <= length:
             raise InputError(f"min_distance: {distance}; a number of bits from 1 to {length} expected")
-        with _lock(Path(path)):
+        with files.locked(Path(path)):
             if Path(path).exists():
                 raise InputError(f"{path}: exists; a new file expected")
             _write(Path(path), settings, distance, {})
@@ -130,7 +129,7 @@ class Registry:
         InputError
             The name is empty or taken; the key is malformed or too near to another's; no room for a random key.
         """
-        with _lock(self.path):
+        with files.locked(self.path):
             self.users = Registry(self.path).users
             if not user or user in self.users:
                 raise InputError(f"user {user!r}: a name that is not empty and not in the registry yet expected")
@@ -162,11 +161,6 @@ class Registry:
             f"{self.path}: no room found for another key of {length} bits at distance {self.min_distance}; "
             "longer keys or a smaller min_distance would give more"
         )
-
-
-def _lock(path: Path) -> FileLock:
-    """Of a file that others may write as well."""
-    return FileLock(paths.cache() / f"{files.settings_hash(str(path.resolve()))}.lock")
 
 
 def _write(path: Path, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:

@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-from filelock import FileLock
-
-from manifpt import files, paths
+from manifpt import files
 from manifpt.gm import read_manifest
 from manifpt.zoo import registry
 from manifpt.zoo.quality import quality, yardsticks
@@ -38,7 +36,7 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     dataset, real = settings["dataset"], registry.real_set(settings["dataset"])
     if note := registry.NOTES.get((dataset, label)):
         record["note"] = note
-    with FileLock(paths.cache() / f"{files.settings_hash(str(path.resolve()))}.lock"):  # others may publish as well
+    with files.locked(path):  # others may publish as well
         old = _manifest(path)
         manifest = {"name": dataset, "real": real, "yardsticks": old.get("yardsticks") or yardsticks(real)}
         manifest["models"] = dict(sorted((old["models"] | {label: record}).items()))

@@ -22,6 +22,7 @@ from manifpt.labelled import check_artifacts, check_labels, chunks, encode, mome
 from manifpt.networks import NETWORKS, Classifier, build
 from manifpt.recipes import RECIPES, Recipe, train
 
+AUTO = {"images": "resnet8", "vectors": "mlp"}  # the network of what is to be classified
 PRECISIONS = ("auto", "fp32", "bf16")
 FINE_TUNING_RATE = 1e-4  # where ImageNet weights are the start
 
@@ -36,8 +37,8 @@ class Attributor:
 
     Parameters
     ----------
-    network : {"auto", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
-        See `manifpt.networks`. ``auto``: ``cifar-resnet`` for images, ``mlp`` for vectors.
+    network : {"auto", "resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
+        See `manifpt.networks`. ``auto``: ``resnet8`` for images, ``mlp`` for vectors.
     recipe : {"short", "released"}
         See `manifpt.recipes`.
     epochs, batch_size, learning_rate
@@ -204,7 +205,7 @@ class Attributor:
     def _build(self, classes: int, mean, sd, weights: str | None) -> Classifier:
         name, images = self.settings["network"], mean.ndim == 3
         if name == "auto":
-            name = "cifar-resnet" if images else "mlp"
+            name = AUTO["images" if images else "vectors"]
         if images == (name == "mlp"):
             raise InputError(
                 f"network: {name!r} does not take {'images' if images else 'vectors'}; 'auto' picks one that does"

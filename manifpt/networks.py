@@ -1,9 +1,12 @@
 r"""Classifiers of artifacts: standardise, a body that ends in features, one linear layer.
 
-`cifar-resnet` is the network of the authors' released script, `resnet50` the one the paper names (ManiFPT, Fig. 3),
-`mlp` one hidden layer for vectors, whose way into a "ResNet50-based" network the paper leaves open. `xception` and `yu`
+`cifar-resnet` is the network of the authors' released script, `resnet8` the same with one block a stage instead of
+three: better with a short training, and twice as fast. `resnet50` is the one the paper names (ManiFPT, Fig. 3), `mlp`
+one hidden layer for vectors, whose way into a "ResNet50-based" network the paper leaves open. `xception` and `yu`
 are those of two baselines in small.
 """
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 from manifpt.compute import seeded
 from manifpt.errors import InputError
 
-NETWORKS = ("cifar-resnet", "resnet50", "mlp", "xception", "yu")
+NETWORKS = ("resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu")
 HIDDEN = 512  # units of the mlp
 
 
@@ -93,7 +96,7 @@ def build(
 
     Parameters
     ----------
-    name : {"cifar-resnet", "resnet50", "mlp", "xception", "yu"}
+    name : {"resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
     classes
         Number of logits.
     mean, sd : arrays of shape (c, 1, 1) or (d,)
@@ -108,6 +111,7 @@ def build(
         The ImageNet weights are neither in torch's folder of downloads nor to be had.
     """
     bodies = {
+        "resnet8": (partial(_cifar_resnet, blocks=1), 64),
         "cifar-resnet": (_cifar_resnet, 64),
         "resnet50": (_resnet50, 2048),
         "mlp": (_mlp, HIDDEN),
@@ -129,11 +133,11 @@ def _convolution(channels: int, width: int, stride: int) -> tuple[nn.Module, nn.
     return nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
 
 
-def _cifar_resnet(channels: int) -> nn.Module:
-    """3 stages of 3 blocks, widths 16, 32, 64; Kaiming-normal weights (272,638 of them for 3 channels, 14 classes)."""
+def _cifar_resnet(channels: int, blocks: int = 3) -> nn.Module:
+    """3 stages of blocks, widths 16, 32, 64; Kaiming-normal weights (272,638 of them for 3 channels, 14 classes)."""
     layers = [*_convolution(channels, 16, 1), nn.ReLU(inplace=True)]
     for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
-        layers += [Block(before, width, stride), Block(width, width, 1), Block(width, width, 1)]
+        layers += [Block(before, width, stride), *(Block(width, width, 1) for _ in range(blocks - 1))]
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for module in body.modules():
         if isinstance(module, nn.Conv2d):

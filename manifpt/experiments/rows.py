@@ -13,7 +13,8 @@ name                                   what the classifier is shown
 ``control-target-rgb``                 the nearest real image alone
 =====================================  ================================================================================
 
-Images are classified by the small ResNet of the authors' code, vectors by one hidden layer, all with one budget.
+Images are classified by one small ResNet, that of the authors' code with a third of its blocks, vectors by one hidden
+layer, all with one budget.
 """
 
 from collections.abc import Callable

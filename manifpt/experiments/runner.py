@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from manifpt import metrics
 from manifpt.answers import Answers
+from manifpt.attribution import AUTO
 from manifpt.experiments.rows import classifier
 from manifpt.gm import GMDataset, draw
 from manifpt.methods import Classifier
@@ -53,11 +54,14 @@ class Budget:
     path: Path | None = None
     progress: bool = False
 
-    def results(self, *gms: GMDataset, **more) -> Results:
-        """The table at `path`, for rows that depend on the recipe, the models' samples, these limits and `more`."""
+    def results(self, *gms: GMDataset, trained: bool = True, **more) -> Results:
+        """The table at `path`, for rows that depend on the models' samples, the limits, `more`, and how one trains."""
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
-        limits = {"n_reference": self.n_reference, "n_test": self.n_test, "epochs": self.epochs}
-        return Results(self.path, {"recipe": asdict(RECIPES["short"]), "val": VAL, "samples": samples} | limits | more)
+        settings = {"samples": samples, "n_reference": self.n_reference} | more
+        if trained:
+            settings |= {"recipe": asdict(RECIPES["short"]), "networks": AUTO, "val": VAL}
+            settings |= {"n_test": self.n_test, "epochs": self.epochs}
+        return Results(self.path, settings)
 
 
 @dataclass(frozen=True)

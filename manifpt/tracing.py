@@ -18,7 +18,7 @@ from manifpt.attribution import Attributor
 from manifpt.errors import InputError
 from manifpt.folders import Folders, Stream, look_at
 from manifpt.harmonise import TRAITS, Rule
-from manifpt.labelled import chunks
+from manifpt.labelled import chunks, take
 from manifpt.manifold import Manifold
 from manifpt.own import check_neighbours, manifold
 from manifpt.pictures import Picture
@@ -201,8 +201,8 @@ def _report(
     labels, mean, images = part.image_labels(), {}, {}
     for label in folders.classes:
         own = np.flatnonzero(labels == label)
-        total = sum(rows[own[start : start + SHOWN]].sum(0) for start in range(0, len(own), SHOWN))
-        mean[label], images[label] = total / len(own), raw[own[:SHOWN]]
+        total = sum(take(rows, own[start : start + SHOWN]).sum(0) for start in range(0, len(own), SHOWN))
+        mean[label], images[label] = total / len(own), take(raw, own[:SHOWN])
     return report.html(
         warnings=folders.warnings,
         rule=asdict(folders.stream.rule),

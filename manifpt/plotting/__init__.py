@@ -3,9 +3,10 @@
 import matplotlib.pyplot as plt
 import seaborn as sns
 
-from manifpt.plotting.attribution import confusion, learning_curves, training
+from manifpt.plotting.attribution import confusion, learning_curves, shares, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.views import views
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
@@ -18,11 +19,13 @@ __all__ = [
     "manifolds",
     "plane",
     "quality",
+    "shares",
     "spectra",
     "strips",
     "style",
     "training",
     "verdicts",
+    "views",
 ]
 
 

@@ -1,6 +1,6 @@
 """Figures of attribution: training, confusion, learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,4 +59,16 @@ def learning_curves(frame: pd.DataFrame, *, chance: float) -> Figure:
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.minorticks_off()
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def shares(values: Mapping[str, float], *, chance: float, spread: float, label: str) -> Figure:
+    """A bar for each share in [0, 1], with its value; the line is chance, the band `spread` to either side of it."""
+    figure, ax = plt.subplots(figsize=(7, 0.5 * len(values) + 1), layout="constrained")
+    bars = ax.barh(list(values), list(values.values()), color="0.75", edgecolor="black", linewidth=0.8)
+    ax.bar_label(bars, [f"{value:.2f}" for value in values.values()], padding=4)
+    ax.axvspan(chance - spread, chance + spread, color="C3", alpha=0.25, linewidth=0)
+    ax.axvline(chance, color="C3", linestyle="--")
+    ax.set(xlim=(0, 1.1), xlabel=label)
+    ax.invert_yaxis()
     return figure

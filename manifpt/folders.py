@@ -139,7 +139,7 @@ def survey(
     warnings = differences(found)
     if warnings and not equalise and not all("size" in line for line in warnings):
         warnings.append("--equalise re-encodes all images alike; it hides the last compression, not earlier ones")
-    warnings += [f"{label}: {n} copies left out" for label, n in copies.items() if n]
+    warnings += [f"{label}: copies left out, {n} in all" for label, n in copies.items() if n]
     mixed = {label: shuffled(some) for label, some in found.items()}
     cut = len(mixed[REAL]) * 5 // 6
     return Folders(mixed[REAL][:cut], mixed | {REAL: mixed[REAL][cut:]}, stream, warnings)

@@ -106,10 +106,10 @@ def test_what_models_differ_in_is_named(tmp_path, good):
     saved(tmp_path / "generated/d/1.jpg", big.rotate(180), quality=90)
     lines = folders.survey(tmp_path / "real", tmp_path / "generated").warnings
     size, made, tables, colour, remedy = lines
-    assert size.startswith("native size differs (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a classifier")
-    assert "format differs (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
+    assert size.startswith("native size: classes differ (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a classifier")
+    assert "format: classes differ (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
     assert re.search(r"tables differs \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
-    assert "colour differs (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
+    assert "colour: classes differ (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
     assert "--equalise" in remedy
     assert len(folders.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
 
@@ -118,7 +118,7 @@ def test_copies_are_left_out_and_said(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
     found = folders.survey(tmp_path / "real", tmp_path / "generated")
-    assert found.warnings == ["real: 1 copies left out"]
+    assert found.warnings == ["real: copies left out, 1 in all"]
     assert len(found.reference) + len(found.classes["real"]) == 30
 
 

@@ -62,12 +62,12 @@ def learning_curves(frame: pd.DataFrame, *, chance: float) -> Figure:
     return figure
 
 
-def shares(values: Mapping[str, float], *, chance: float, spread: float, label: str) -> Figure:
-    """A bar for each share in [0, 1], with its value; the line is chance, the band `spread` to either side of it."""
+def shares(values: Mapping[str, Sequence[float]], *, chance: float, label: str) -> Figure:
+    """A bar for the mean of each name's shares in [0, 1], with their standard deviation; the dashed line is chance."""
+    mean, sd = (np.array([statistic(some) for some in values.values()]) for statistic in (np.mean, np.std))
     figure, ax = plt.subplots(figsize=(7, 0.5 * len(values) + 1), layout="constrained")
-    bars = ax.barh(list(values), list(values.values()), color="0.75", edgecolor="black", linewidth=0.8)
-    ax.bar_label(bars, [f"{value:.2f}" for value in values.values()], padding=4)
-    ax.axvspan(chance - spread, chance + spread, color="C3", alpha=0.25, linewidth=0)
+    bars = ax.barh(list(values), mean, xerr=sd, capsize=4, color="0.8", edgecolor="black", linewidth=0.8)
+    ax.bar_label(bars, [f"{value:.2f}" for value in mean], padding=6)
     ax.axvline(chance, color="C3", linestyle="--")
     ax.set(xlim=(0, 1.1), xlabel=label)
     ax.invert_yaxis()

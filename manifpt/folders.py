@@ -5,6 +5,7 @@ fixed permutation, are the reference set; the rest is the class ``real``. Result
 sorted names alone: not on workers, on the size of blocks, or on the order in which a disk lists files.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -49,7 +50,7 @@ class Stream:
         """
         what = [version("manifpt"), asdict(self.rule), [picture.digest for picture in some], *key]
         path = paths.cache() / "folders" / f"{files.settings_hash(what)}.npy"
-        if path.exists():
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
             return np.load(path, mmap_mode="r")
         n = sum(map(self.rule.count, some))
         return files.save_rows(path, (see(block) for block in self._blocks(some)), n)

@@ -63,8 +63,8 @@ def learning_curves(frame: pd.DataFrame, *, chance: float) -> Figure:
 
 
 def shares(values: Mapping[str, Sequence[float]], *, chance: float, label: str) -> Figure:
-    """A bar for the mean of each name's shares in [0, 1], with their standard deviation; the dashed line is chance."""
-    mean, sd = (np.array([statistic(some) for some in values.values()]) for statistic in (np.mean, np.std))
+    """A bar for the mean of each name's shares in [0, 1], equally many, with standard deviation; dashed: chance."""
+    mean, sd = pd.DataFrame(values).agg(["mean", "std"]).to_numpy()
     figure, ax = plt.subplots(figsize=(7, 0.5 * len(values) + 1), layout="constrained")
     bars = ax.barh(list(values), mean, xerr=sd, capsize=4, color="0.8", edgecolor="black", linewidth=0.8)
     ax.bar_label(bars, [f"{value:.2f}" for value in mean], padding=6)

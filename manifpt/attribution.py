@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from manifpt import files
 from manifpt.compute import fast_bf16, pick_device
 from manifpt.errors import InputError
-from manifpt.labelled import check_artifacts, check_labels, chunks, encode, moments
+from manifpt.labelled import check_artifacts, check_labels, chunks, encode, moments, take
 from manifpt.networks import NETWORKS, Classifier, build
 from manifpt.recipes import RECIPES, Recipe, train
 
@@ -142,7 +142,7 @@ class Attributor:
             network,
             self._recipe(),
             len(artifacts),
-            lambda rows: self._loss(network, artifacts[rows], targets[rows]),
+            lambda rows: self._loss(network, take(artifacts, rows), targets[rows]),
             None if val is None else lambda: self._evaluate(network, *val),
             seed=self.settings["seed"],
             path=path,

@@ -18,6 +18,7 @@ from pathlib import Path
 from manifpt import files
 
 KEY_FIGURE = "application/vnd.manifpt.key-figure+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +118,11 @@ def _papermill(task: Task, working: Path, timeout: float) -> str:
 
 
 def _forget_run(book) -> None:
-    """Drop what papermill notes about a run: times, and paths of this machine."""
+    """Drop what papermill notes about a run, and widgets, which are dead without it: their picture or text stays."""
     book.metadata.pop("papermill", None)
     for cell in book.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET, None)
         cell.metadata.pop("papermill", None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from filelock import FileLock
@@ -42,7 +43,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written, {path.parent} is no folder to write to ({error})") from error
     for stale in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
         pid = stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
-        if pid.isdecimal() and not _alive(int(pid)):
+        if pid.isdecimal() and not alive(int(pid)):
             stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -62,7 +63,8 @@ def locked(path: Path) -> FileLock:
     return FileLock(paths.cache() / f"{settings_hash(str(path.resolve()))}.lock")
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this number runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -141,12 +143,17 @@ def save_rows(path: Path | str, blocks: Iterable[np.ndarray], n: int) -> np.ndar
     Only written, never mapped while it grows: a full disk is then an error instead of a killed process.
     """
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        for number, block in enumerate(blocks):
-            if number == 0:
-                header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n, *block.shape[1:])}
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(np.ascontiguousarray(block).data)
+        write_rows(file, blocks, n)
     return np.load(path, mmap_mode="r")
+
+
+def write_rows(file: IO[bytes], blocks: Iterable[np.ndarray], n: int) -> None:
+    """Write blocks of rows, n in all, to an open file in the format ``.npy``, one block at a time."""
+    for number, block in enumerate(blocks):
+        if number == 0:
+            header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n, *block.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(block).data)
 
 
 def save_mosaic(path: Path | str, images: np.ndarray, columns: int = TILES_PER_ROW) -> None:

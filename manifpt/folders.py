@@ -5,6 +5,7 @@ fixed permutation, are the reference set; the rest is the class ``real``. Result
 sorted names alone: not on workers, on the size of blocks, or on the order in which a disk lists files.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -49,7 +50,7 @@ class Stream:
         """
         what = [version("manifpt"), asdict(self.rule), [picture.digest for picture in some], *key]
         path = paths.cache() / "folders" / f"{files.settings_hash(what)}.npy"
-        if path.exists():
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
             return np.load(path, mmap_mode="r")
         n = sum(map(self.rule.count, some))
         return files.save_rows(path, (see(block) for block in self._blocks(some)), n)
@@ -139,7 +140,7 @@ def survey(
     warnings = differences(found)
     if warnings and not equalise and not all("size" in line for line in warnings):
         warnings.append("--equalise re-encodes all images alike; it hides the last compression, not earlier ones")
-    warnings += [f"{label}: {n} copies left out" for label, n in copies.items() if n]
+    warnings += [f"{label}: copies left out, {n} in all" for label, n in copies.items() if n]
     mixed = {label: shuffled(some) for label, some in found.items()}
     cut = len(mixed[REAL]) * 5 // 6
     return Folders(mixed[REAL][:cut], mixed | {REAL: mixed[REAL][cut:]}, stream, warnings)

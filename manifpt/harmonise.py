@@ -92,7 +92,7 @@ def differences(classes: Mapping[str, Sequence[Picture]]) -> list[str]:
         found = {label: sorted({of(picture) for picture in pictures}) for label, pictures in classes.items()}
         if len(set(map(tuple, found.values()))) > 1:
             told = "; ".join(f"{label}: {_some(values)}" for label, values in found.items())
-            lines.append(f"{trait} differs ({told}); a classifier would learn that instead of the models' traces")
+            lines.append(f"{trait}: classes differ ({told}); a classifier would learn that instead of the models")
     return lines
 
 

@@ -1,5 +1,6 @@
 """Artifacts and the labels of the models that left them: checked, encoded, measured, in bounded memory."""
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,8 +12,28 @@ ROWS = 128
 
 
 def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of an array, 128 at a time."""
-    return (array[start : start + ROWS] for start in range(0, len(array), ROWS))
+    """The rows of an array, 128 at a time; those of a mapped file do not stay resident."""
+    for start in range(0, len(array), ROWS):
+        yield array[start : start + ROWS]
+        release(array)
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A copy of some rows of an array; those of a mapped file do not stay resident."""
+    some = array[rows]
+    release(array)
+    return some
+
+
+def release(array: np.ndarray) -> None:
+    """Let go of the pages that were read of a mapped file, if the array is a read-only one or a part of it.
+
+    The system would do so only when memory runs short, and till then count them as the process's.
+    """
+    while isinstance(array, np.ndarray):
+        array, mapped = array.base, array
+    if isinstance(mapped, np.memmap) and mapped.mode == "r" and hasattr(array, "madvise"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def as_array(name: str, values) -> np.ndarray:
@@ -68,7 +89,8 @@ def moments(artifacts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The deviation of what is constant, up to float32 rounding (10⁻⁶ of its mean), is given as 1: it can be divided by.
     """
     axes, keep = ((0, 2, 3), (1, 1)) if artifacts.ndim == 4 else (0, ())
-    mean = artifacts.mean(axes, np.float64).reshape(-1, *keep)  # (c, 1, 1) or (d,)
+    total = sum(some.sum(axes, np.float64) for some in chunks(artifacts))
+    mean = (total * total.size / artifacts.size).reshape(-1, *keep)  # (c, 1, 1) or (d,)
     squares = sum(np.square(some - mean).sum(axes) for some in chunks(artifacts))
     sd = np.sqrt(squares * mean.size / artifacts.size).reshape(mean.shape)
     return mean, np.where(sd > 1e-6 * np.abs(mean) + 1e-30, sd, 1.0)

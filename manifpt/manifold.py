@@ -25,6 +25,7 @@ import numpy as np
 from manifpt.embeddings import check_images, check_space, embed, name_of
 from manifpt.errors import InputError
 from manifpt.fingerprints import Fingerprint
+from manifpt.labelled import take
 from manifpt.neighbours import Neighbours
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
@@ -207,7 +208,7 @@ class Manifold:
 
     def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         """Estimated points of the manifold, float32 `(n, d)`."""
-        z = self._vectors(self.neighbours_.points[neighbours])  # (n, k, d)
+        z = self._vectors(take(self.neighbours_.points, neighbours))  # (n, k, d)
         if neighbours.shape[1] == 1:
             return z[:, 0]
         return tangent_foot(self._vectors(points), z, self.ridge)

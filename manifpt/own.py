@@ -5,6 +5,7 @@ hold a float32 vector of each.
 """
 
 import json
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,8 +53,12 @@ def fingerprint(folders: Folders, chosen: Manifold, out: Path | str) -> pd.DataF
     artifacts = {label: folders.stream.rows(some, see, key) for label, some in folders.classes.items()}
     settings = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.k, **asdict(folders.stream.rule)}
     settings["files"] = {label: [p.path.name for p in some] for label, some in folders.classes.items()}
-    with files.atomic(out) as temporary, open(temporary, "wb") as file:
-        np.savez(file, settings=json.dumps(settings), **{f"artifacts/{label}": a for label, a in artifacts.items()})
+    with files.atomic(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with archive.open(zipfile.ZipInfo("settings.npy"), "w") as member:
+            np.lib.format.write_array(member, np.array(json.dumps(settings)))
+        for label, rows in artifacts.items():
+            with archive.open(zipfile.ZipInfo(f"artifacts/{label}.npy"), "w", force_zip64=True) as member:
+                files.write_rows(member, chunks(rows), len(rows))
     norms = {label: _norms(rows) for label, rows in artifacts.items()}
     told = {label: calibrated(some, norms[REAL]) for label, some in norms.items()}
     rows = [(label, len(norms[label]), t["mean_generated"], t["auc"]) for label, t in told.items()]

@@ -18,7 +18,7 @@ from manifpt.attribution import Attributor
 from manifpt.errors import InputError
 from manifpt.folders import Folders, Stream, look_at
 from manifpt.harmonise import TRAITS, Rule
-from manifpt.labelled import chunks
+from manifpt.labelled import chunks, take
 from manifpt.manifold import Manifold
 from manifpt.own import check_neighbours, manifold
 from manifpt.pictures import Picture
@@ -109,7 +109,7 @@ def train(
     trainings = [("control: the image itself", raw, n), ("artifact", rows, max(n // 2, len(folders.classes)))]
     curve = []
     for seen, arrays, most in [*trainings, ("artifact", rows, n)]:
-        attributor = _fitted(arrays, splits, most, options)
+        attributor = _fitted(arrays, splits, most, options, progress=folders.stream.progress)
         right = _named(attributor, arrays["test"], splits["test"]) == splits["test"].labels
         curve.append((seen, most, right.mean()))
     frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
@@ -169,7 +169,9 @@ def predict(
     return _unseen(settings["traits"], some)
 
 
-def _fitted(rows: Mapping[str, np.ndarray], splits: Mapping[str, Split], most: int, options: dict) -> Attributor:
+def _fitted(
+    rows: Mapping[str, np.ndarray], splits: Mapping[str, Split], most: int, options: dict, *, progress: bool
+) -> Attributor:
     """Trained on the first pictures of the training split; what it is asked then, it answers in full precision."""
     labels = {name: part.image_labels() for name, part in splits.items()}
     end = splits["train"].counts[:most].sum()
@@ -178,6 +180,7 @@ def _fitted(rows: Mapping[str, np.ndarray], splits: Mapping[str, Split], most: i
         labels["train"][:end],
         val=(rows["val"], labels["val"]),
         resume=paths.runs() / "folders",
+        progress=progress,
     )
     attributor.settings["precision"] = "fp32"  # so that no label depends on which images are asked about together
     return attributor
@@ -201,8 +204,8 @@ def _report(
     labels, mean, images = part.image_labels(), {}, {}
     for label in folders.classes:
         own = np.flatnonzero(labels == label)
-        total = sum(rows[own[start : start + SHOWN]].sum(0) for start in range(0, len(own), SHOWN))
-        mean[label], images[label] = total / len(own), raw[own[:SHOWN]]
+        total = sum(take(rows, own[start : start + SHOWN]).sum(0) for start in range(0, len(own), SHOWN))
+        mean[label], images[label] = total / len(own), take(raw, own[:SHOWN])
     return report.html(
         warnings=folders.warnings,
         rule=asdict(folders.stream.rule),

@@ -1,13 +1,14 @@
 """Kill -9 at random moments, run again, compare with an uninterrupted run: ``python tests/kill.py [TARGET …]``.
 
 Each round has a fresh home. The first run is killed at a random moment, the second must end well; then its results must
-equal those of the run that was left alone, and no temporary file may remain.
+equal those of the run that was left alone, and no file may be there that the other has not left: no temporary one.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,25 +25,39 @@ EXAMPLE = [str(paths.data() / "example" / part) for part in ("real", "generated"
 TABLE = """
 from pathlib import Path
 import manifpt
-from manifpt.experiments.learning_curve import learning_curve
+from manifpt.experiments.table2 import table2
 gm = manifpt.load_gm("gm-fashion").only("beta-vae", "dcgan")
-options = {"sizes": [5, 10], "seeds": [0, 1], "methods": ["control-raw", "manifpt-rgb-nearest"]}
-learning_curve(gm, **options, n_reference=200, n_test=20, epochs=1, path=Path("table.csv"))
+options = {"seeds": [0, 1], "methods": ["control-raw", "manifpt-rgb-nearest"], "n_reference": 200, "n_test": 20}
+table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
+"""
+ZOO = """
+from pathlib import Path
+from manifpt import training
+from manifpt.zoo.train import train
+training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
+train("dcgan", dataset="gm-fashion", steps=40, out=Path("gm"))
 """
 COMMANDS = {
     "projection": [*MANIFPT, "fingerprint", *EXAMPLE, "--estimator", "tangent", "--out", "fp.npz"],
-    "attribution": [*MANIFPT, "attribute", "train", *EXAMPLE, "--epochs", "3", "--out", "clf"],
+    "attribution": [*MANIFPT, "attribute", "train", *EXAMPLE, "--epochs", "1", "--out", "clf"],
     "table": [sys.executable, "-c", TABLE],
-    "zoo": [*MANIFPT, "zoo", "train", "dcgan", "--steps", "60", "--out", "gm"],
-    "reproduce": [*MANIFPT, "reproduce", "--only", "01", "--resume"],
+    "zoo": [sys.executable, "-c", ZOO],
+    "reproduce": [*MANIFPT, "reproduce", "--notebooks", "notebooks", "--resume"],
 }
+NOTEBOOK = paths.CHECKOUT / "tests" / "notebooks" / "good.ipynb"
+NOTEBOOKS = 3
 TIMED = {"seconds", "threads"}  # what no two runs have in common
 
 
 def start(target: str, folder: Path) -> subprocess.Popen:
     """Start a target in a folder, which is its home too, as the leader of a group that can be killed as one."""
-    folder.mkdir(exist_ok=True)
-    environment = os.environ | {"MANIFPT_HOME": str(folder / "home"), "PYTHONPATH": str(paths.CHECKOUT)}
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    (folder / "notebooks" / "params").mkdir(parents=True, exist_ok=True)
+    (folder / "notebooks" / "params" / "smoke.yaml").touch()
+    for number in range(NOTEBOOKS):
+        shutil.copy(NOTEBOOK, folder / "notebooks" / f"{number:02}.ipynb")
+    environment = os.environ | {"MANIFPT_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+    environment["PYTHONPATH"] = str(paths.CHECKOUT)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(COMMANDS[target], cwd=folder, env=environment, start_new_session=True, **quiet)
 
@@ -84,32 +99,56 @@ def results(folder: Path) -> dict[str, object]:
     return found
 
 
-def stray(folder: Path) -> list[Path]:
-    """Temporary files that were left behind."""
-    return [path for path in folder.rglob("*") if ".part" in path.name]
+def everything(folder: Path) -> set[str]:
+    """Every file of a run, those of its home and temporary ones included, by its path in the folder.
+
+    But for locks, which stay for the next run, and whose names depend on the folder.
+    """
+    there = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(folder)) for path in there}
 
 
-def compare(target: str, folder: Path, expected: dict[str, object]) -> None:
-    """Fail unless a folder holds the expected results and nothing temporary."""
-    found = results(folder)
+def saved(folder: Path) -> bool:
+    """Whether a run has written a whole file, of its results or to go on from."""
+    written = [Path(name) for name in everything(folder) if not name.startswith(("notebooks/", "tmp/"))]
+    return any((folder / path).stat().st_size for path in written if not path.name.startswith("."))
+
+
+def stray(folder: Path, alone: Path, patience: float = 30.0) -> set[str]:
+    """Files that a run has left and the one left alone has not; what a killed run had started has time to go."""
+    deadline = time.monotonic() + patience
+    while (extra := everything(folder) - everything(alone)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return extra
+
+
+def compare(target: str, folder: Path, alone: Path) -> None:
+    """Fail unless a folder holds the results of the run left alone, and no file besides."""
+    found, expected = results(folder), results(alone)
     assert found, f"{target}: no results"
     assert found.keys() == expected.keys(), f"{target}: {found.keys() ^ expected.keys()} in one run only"
     assert all(found[name] == expected[name] for name in found), f"{target}: results differ after a kill"
-    assert not stray(folder), f"{target}: left {stray(folder)}"
+    assert not (extra := stray(folder, alone)), f"{target}: left {extra}"
 
 
-def try_out(target: str, kills: int, root: Path, *, earliest: float = 0.0, seed: int = 0) -> int:
-    """Kill a target so many times, each in a round of its own; how many of the runs were still at work."""
-    began = time.monotonic()
-    finish(start(target, root / "alone"))
+def try_out(target: str, kills: int, root: Path, *, earliest: float = 0.0, seed: int = 0) -> tuple[int, int]:
+    """Kill a target so many times, each in a round of its own.
+
+    Returns how many of the runs were still at work, and how many of those had written a whole file.
+    """
+    alone, began = root / "alone", time.monotonic()
+    finish(start(target, alone))
     seconds = time.monotonic() - began
-    expected, rng, at_work = results(root / "alone"), random.Random(seed), 0
+    rng, at_work, begun = random.Random(seed), 0, 0
     for number in range(kills):
         folder = root / str(number)
-        at_work += kill(start(target, folder), rng.uniform(earliest, 1) * seconds)
+        if kill(start(target, folder), rng.uniform(earliest, 1) * seconds):
+            at_work += 1
+            begun += saved(folder)
         finish(start(target, folder))
-        compare(target, folder, expected)
-    return at_work
+        compare(target, folder, alone)
+        shutil.rmtree(folder)
+    return at_work, begun
 
 
 def main() -> None:
@@ -120,10 +159,12 @@ def main() -> None:
     given = parser.parse_args()
     for target in given.target or COMMANDS:
         with tempfile.TemporaryDirectory() as folder:
-            at_work = try_out(target, given.kills, Path(folder))
+            at_work, begun = try_out(target, given.kills, Path(folder))
         sys.stdout.write(
-            f"{target}: {given.kills} kills, {at_work} of a run at work; all went on to the same results\n"
+            f"{target}: {given.kills} kills, {at_work} of a run at work, {begun} with something saved; "
+            "all went on to the same results and left no other file\n"
         )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Other people's images: what the survey says, that results depend on the images alone, and memory."""
 
 import io
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -106,10 +108,10 @@ def test_what_models_differ_in_is_named(tmp_path, good):
     saved(tmp_path / "generated/d/1.jpg", big.rotate(180), quality=90)
     lines = folders.survey(tmp_path / "real", tmp_path / "generated").warnings
     size, made, tables, colour, remedy = lines
-    assert size.startswith("native size differs (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a classifier")
-    assert "format differs (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
-    assert re.search(r"tables differs \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
-    assert "colour differs (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
+    assert size.startswith("native size: classes differ (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a ")
+    assert "format: classes differ (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
+    assert re.search(r"tables: classes differ \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
+    assert "colour: classes differ (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
     assert "--equalise" in remedy
     assert len(folders.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
 
@@ -118,7 +120,7 @@ def test_copies_are_left_out_and_said(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
     found = folders.survey(tmp_path / "real", tmp_path / "generated")
-    assert found.warnings == ["real: 1 copies left out"]
+    assert found.warnings == ["real: copies left out, 1 in all"]
     assert len(found.reference) + len(found.classes["real"]) == 30
 
 
@@ -160,6 +162,54 @@ def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
     assert seen == [2] * 12 + [1]
     assert isinstance(rows, np.memmap)
     found.stream.rows(found.reference, lambda block: pytest.fail("it is in the cache"))
+
+
+def test_what_is_damaged_in_the_cache_is_made_anew(good, fresh):
+    found = folders.survey(good / "real", good / "generated")
+    rows = np.array(found.stream.rows(found.reference, lambda block: block))
+    (path,) = (paths.cache() / "folders").iterdir()
+    for content in (b"", path.read_bytes()[:-1], b"nonsense"):
+        path.write_bytes(content)
+        assert (found.stream.rows(found.reference, lambda block: block) == rows).all()
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from PIL import Image
+from manifpt import folders, own
+from manifpt.manifold import Manifold
+from pathlib import Path
+
+def make(folder, each, side):
+    rng = np.random.default_rng(0)
+    for label, n in {"real": 100, "generated/a": each, "generated/b": each}.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number:03}.bmp")
+
+def peak(folder, each):
+    make(folder, each, 112)
+    found = folders.survey(folder / "real", folder / "generated", size=112)
+    own.fingerprint(found, Manifold(), folder / "fp.npz")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+folders.BLOCK = 2**20
+small, large = (peak(Path(sys.argv[1], str(each)), each) for each in (40, 400))
+artifacts = (Path(sys.argv[1]) / "400/fp.npz").stat().st_size // 2**20
+print(small, large, artifacts)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    """Ten times the images, with artifacts of more than 100 MiB: the peak of resident memory hardly moves."""
+    environment = os.environ | {"MANIFPT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MEMORY, str(tmp_path)]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    small, large, artifacts = map(int, told.split())
+    assert artifacts > 100
+    assert large - small < artifacts // 3
 
 
 def test_splits_share_no_picture_and_begin_balanced(good):

@@ -3,10 +3,11 @@
 import matplotlib.pyplot as plt
 import seaborn as sns
 
-from manifpt.plotting.attribution import NAMES, confusion, learning_curves, training
+from manifpt.plotting.attribution import NAMES, confusion, learning_curves, shares, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
 from manifpt.plotting.tables import accuracies, bars, clusters, curves, embeddings, gains, matrix, profiles, published
+from manifpt.plotting.views import views
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
@@ -29,11 +30,13 @@ __all__ = [
     "profiles",
     "published",
     "quality",
+    "shares",
     "spectra",
     "strips",
     "style",
     "training",
     "verdicts",
+    "views",
 ]
 
 

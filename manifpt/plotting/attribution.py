@@ -1,6 +1,6 @@
 """Figures of attribution: training, confusion, learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,4 +59,16 @@ def learning_curves(frame: pd.DataFrame, *, chance: float) -> Figure:
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.minorticks_off()
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def shares(values: Mapping[str, Sequence[float]], *, chance: float, label: str) -> Figure:
+    """A bar for the mean of each name's shares in [0, 1], equally many, with standard deviation; dashed: chance."""
+    mean, sd = pd.DataFrame(values).agg(["mean", "std"]).to_numpy()
+    figure, ax = plt.subplots(figsize=(7, 0.5 * len(values) + 1), layout="constrained")
+    bars = ax.barh(list(values), mean, xerr=sd, capsize=4, color="0.8", edgecolor="black", linewidth=0.8)
+    ax.bar_label(bars, [f"{value:.2f}" for value in mean], padding=6)
+    ax.axvline(chance, color="C3", linestyle="--")
+    ax.set(xlim=(0, 1.1), xlabel=label)
+    ax.invert_yaxis()
     return figure

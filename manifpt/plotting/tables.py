@@ -77,12 +77,12 @@ def gains(table: pd.DataFrame, *, control: str, level: float) -> Figure:
     return figure
 
 
-def matrix(table: pd.DataFrame, *, label: str, form: str = ".2f", marks: pd.DataFrame | None = None) -> Figure:
-    """A table of numbers as shades of grey, numbers written in; `marks` (same shape) is appended to each."""
+def matrix(table: pd.DataFrame, *, label: str, form: str = ".2f", bracketed: pd.DataFrame | None = None) -> Figure:
+    """A table of numbers as shades of grey, numbers written in; where `bracketed` (same shape) is true, in brackets."""
     size = (0.5 * len(table.columns) + 2.6, 0.34 * len(table) + 1.6)
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     text = table.map(lambda value: "" if pd.isna(value) else format(value, form))
-    text = text if marks is None else text + marks
+    text = text if bracketed is None else text.mask(bracketed, "(" + text + ")")
     style = {"cmap": "Greys", "annot": text, "fmt": "", "annot_kws": {"fontsize": 7}, "cbar_kws": {"label": label}}
     sns.heatmap(table.astype(float), ax=ax, **style)
     ax.set(xlabel="", ylabel="")
@@ -91,7 +91,7 @@ def matrix(table: pd.DataFrame, *, label: str, form: str = ".2f", marks: pd.Data
 
 
 def embeddings(panels: Mapping[str, np.ndarray], labels: np.ndarray, groups: Mapping[str, str]) -> Figure:
-    """Points in the plane, a panel an entry; one marker a group, one shade a class within it, names at the medians.
+    """Points in the plane, a panel an entry; one marker a group, one colour a class.
 
     Parameters
     ----------
@@ -104,18 +104,21 @@ def embeddings(panels: Mapping[str, np.ndarray], labels: np.ndarray, groups: Map
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3.3 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3 * columns + 1.5, 3 * rows), squeeze=False, layout="constrained"
+    )
     families = list(dict.fromkeys(groups.values()))
     colours = dict(zip(groups, sns.color_palette("husl", len(groups)), strict=True))
     for ax, (title, points) in zip(axes.flat, panels.items(), strict=False):
         for label, family in groups.items():
             x, y = points[labels == label].T
-            ax.scatter(x, y, s=7, marker=MARKERS[families.index(family)], color=colours[label], linewidth=0)
-        for label in groups:
-            ax.annotate(label, np.median(points[labels == label], axis=0), fontsize=6, ha="center", weight="bold")
+            marker = MARKERS[families.index(family)]
+            ax.scatter(x, y, s=8, marker=marker, color=colours[label], linewidth=0, label=label)
         ax.set(title=title, xticks=[], yticks=[])
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize="small", markerscale=2)
     return figure
 
 

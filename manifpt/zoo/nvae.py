@@ -6,6 +6,8 @@ Pixels follow a discretised logistic distribution; samples are its means. The KL
 """
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
 GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
 LATENT = 8  # channels of a group
 WARM_UP = 500  # steps
+Posterior = Callable[[Tensor], Tensor]  # state of the decoder to moments, `(n, 2 * LATENT, h, w)`
 
 
 class Cell(nn.Module):
@@ -42,18 +45,12 @@ class Cell(nn.Module):
         return x + 0.1 * y * self.gate(y.mean((2, 3)))[:, :, None, None]
 
 
-class NVAE(nn.Module):
-    """Encoder cells up to 4x4, decoder cells down to 32x32, latents on the way."""
+class Decoder(nn.Module):
+    """From 4x4 to 32x32, a latent at each group on the way."""
 
     def __init__(self, channels: int):
         super().__init__()
-        sizes = list(WIDTHS)
-        widths = list(WIDTHS.values())
-        self.stem = nn.Conv2d(channels, widths[-1], 4, 2, 1)
-        self.encoder = nn.ModuleDict({str(size): Cell(WIDTHS[size]) for size in sizes})
-        self.down = nn.ModuleDict(
-            {str(size): nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1) for size in sizes[:-1]}
-        )
+        sizes, widths = list(WIDTHS), list(WIDTHS.values())
         self.start = nn.Parameter(torch.zeros(widths[0], 4, 4))
         self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(WIDTHS[s]) for _ in range(GROUPS[s])) for s in sizes})
         self.up = nn.ModuleDict({str(s): nn.Conv2d(WIDTHS[s // 2], WIDTHS[s], 3, padding=1) for s in sizes[1:]})
@@ -66,49 +63,76 @@ class NVAE(nn.Module):
             nn.Conv2d(32, 2 * channels, 3, padding=1),
         )
 
-    def forward(self, images: Tensor | None, n: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, or None to draw n: mean and log-scale of the pixels `(n, c, 32, 32)`, and the KL term `(n,)`."""
-        evidence = self._encode(images) if images is not None else {}
-        n = len(images) if images is not None else n
+    def forward(self, n: int, posteriors: Mapping[str, list[Posterior]] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-scale of the pixels of n images, `(n, c, 32, 32)`, and the KL term `(n,)`.
+
+        Latents are drawn from the posteriors, resolution to one a group, or else from the priors.
+        """
         x, kl = self.start.expand(n, -1, -1, -1), torch.zeros(n, device=self.start.device)
         for size, groups in self.groups.items():
             if size in self.up:
                 x = self.up[size](F.interpolate(x, scale_factor=2))
-            for group in groups:
-                x, part = group(x, evidence.get(size))
+            for group, posterior in zip(groups, posteriors[size] if posteriors else [None] * len(groups), strict=True):
+                x, part = group(x, posterior)
                 kl = kl + part
         mean, log_scale = self.head(x).float().chunk(2, dim=1)
         return mean, log_scale.clamp(-7, 2), kl
 
-    def _encode(self, images: Tensor) -> dict[str, Tensor]:
-        x, evidence = self.stem(images), {}
-        for size in reversed(list(self.encoder)):
-            x = self.down[size](x) if size in self.down else x
-            evidence[size] = x = self.encoder[size](x)
-        return evidence
-
 
 class Group(nn.Module):
-    """One latent: its prior from the decoder, its posterior from decoder and encoder, and what it adds."""
+    """One latent: its prior from the decoder, and what it adds."""
 
     def __init__(self, width: int):
         super().__init__()
         self.prior = nn.Sequential(nn.SiLU(), nn.Conv2d(width, 2 * LATENT, 1))
-        self.posterior = nn.Conv2d(2 * width, 2 * LATENT, 3, padding=1)
         self.merge = nn.Conv2d(width + LATENT, width, 1)
         self.cell = Cell(width)
 
-    def forward(self, x: Tensor, evidence: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Decoder state `(n, width, h, w)` and the encoder's, to the next state and the KL term `(n,)`."""
+    def forward(self, x: Tensor, posterior: Posterior | None) -> tuple[Tensor, Tensor]:
+        """Decoder state `(n, width, h, w)` to the next state and the KL term `(n,)`."""
         mean, log_sd = _bounded(self.prior(x))
         kl = torch.zeros(len(x), device=x.device)
-        if evidence is not None:
-            shift, log_ratio = _bounded(self.posterior(torch.cat([x, evidence], dim=1)))
+        if posterior is not None:
+            shift, log_ratio = _bounded(posterior(x))
             kl = 0.5 * ((shift / log_sd.exp()).square() + (2 * log_ratio).exp() - 1) - log_ratio
             kl = kl.sum((1, 2, 3))
             mean, log_sd = mean + shift, log_sd + log_ratio
         z = mean + log_sd.exp() * torch.randn_like(mean)
         return self.cell(self.merge(torch.cat([x, z.to(x.dtype)], dim=1))), kl
+
+
+class Encoder(nn.Module):
+    """From 32x32 to 4x4; its state at a resolution goes into the posteriors there."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        sizes = list(WIDTHS)
+        self.stem = nn.Conv2d(channels, WIDTHS[sizes[-1]], 4, 2, 1)
+        self.cells = nn.ModuleDict({str(size): Cell(WIDTHS[size]) for size in sizes})
+        self.down = nn.ModuleDict(
+            {str(size): nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1) for size in sizes[:-1]}
+        )
+        self.posteriors = nn.ModuleDict(
+            {
+                str(size): nn.ModuleList(
+                    nn.Conv2d(2 * WIDTHS[size], 2 * LATENT, 3, padding=1) for _ in range(GROUPS[size])
+                )
+                for size in sizes
+            }
+        )
+
+    def forward(self, images: Tensor) -> dict[str, list[Posterior]]:
+        """Resolution to one function a group: the decoder's state to the posterior's moments beside the prior's."""
+        x, posteriors = self.stem(images), {}
+        for size in reversed(list(self.cells)):
+            x = self.down[size](x) if size in self.down else x
+            x = self.cells[size](x)
+            posteriors[size] = [partial(_moments, x, layer) for layer in self.posteriors[size]]
+        return posteriors
+
+
+def _moments(evidence: Tensor, layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(torch.cat([x, evidence], dim=1))
 
 
 def _bounded(moments: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,19 +150,20 @@ def logistic_nll(images: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return -log_p.sum((1, 2, 3))
 
 
-def sample(nvae: NVAE, n: int) -> Tensor:
+def sample(decoder: Decoder, n: int) -> Tensor:
     """n means of the pixels' distribution, latents drawn from the priors."""
-    return nvae(None, n)[0]
+    return decoder(n)[0]
 
 
 def nvae(channels: int, device: torch.device) -> Recipe:
     """Adamax 2e-3; 32 images a step."""
-    network = NVAE(channels).to(device, memory_format=torch.channels_last)
+    network = nn.ModuleDict({"encoder": Encoder(channels), "decoder": Decoder(channels)})
+    network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adamax(network.parameters(), 2e-3)
 
     def update(images: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
-            mean, log_scale, kl = network(images)
+            mean, log_scale, kl = network["decoder"](len(images), network["encoder"](images))
         nll, kl = logistic_nll(images, mean, log_scale).mean(), kl.mean()
         optimiser.zero_grad(set_to_none=True)
         (nll + min(1.0, step / WARM_UP) * kl).backward()
@@ -147,6 +172,5 @@ def nvae(channels: int, device: torch.device) -> Recipe:
         bits = images[0].numel() * math.log(2)
         return {"bits a pixel": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
-    return Recipe(
-        Task({"nvae": network}, {"adamax": optimiser}, update, "nvae", decay=0.995, anneal=True), sample, batch_size=32
-    )
+    task = Task(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
+    return Recipe(task, sample, batch_size=32)

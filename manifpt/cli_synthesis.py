@@ -46,6 +46,10 @@ def synthesis_train(
         bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
     ] = False,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 1500,
+    models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 24,
+    each: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images of each; 1 draws a model for every image, as released.")
+    ] = 4,
     robust: Annotated[bool, typer.Option("--robust", help="Compress, blur and resize images at random.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights and batches.")] = 0,
 ) -> None:
@@ -58,7 +62,7 @@ def synthesis_train(
         simulator = simulators.FreshModels()
     else:
         simulator = simulators.TrainedModels(sorted(folder_of(dataset).glob("*.safetensors")))
-    recipe = extractor.Recipe(steps=steps, robust=robust, seed=seed)
+    recipe = extractor.Recipe(steps=steps, models=models, each=each, robust=robust, seed=seed)
     typer.echo(extractor.train(simulator, load_real(dataset), recipe, name=name))
 
 

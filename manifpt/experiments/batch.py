@@ -8,8 +8,9 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import held_out, table2, table4, table5
+from manifpt.experiments import held_out, synthesis, synthesis_sets, table2, table4, table5
 from manifpt.gm import load_gm
+from manifpt.synthesis.extractor import Recipe
 from manifpt.zoo.registry import DATASETS
 
 PROFILES = ("smoke", "full")
@@ -41,6 +42,9 @@ TABLES = {
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": ("manifpt-rgb-nearest",)}),
+    "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
+    "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, {"sets": ("full",), "recipe": Recipe(5), "n_test": 20}),
 }
 
 

@@ -13,24 +13,23 @@ from tqdm.auto import tqdm
 
 from manifpt.answers import Answers
 from manifpt.experiments.runner import Budget
-from manifpt.experiments.zero_shot import EXTRACTORS, N_IMAGES, SPLITS, TRAINED, UNTRAINED, Features, unseen
+from manifpt.experiments.zero_shot import N_IMAGES, SPLITS, TRAINED, UNTRAINED, Features, unseen
 from manifpt.gm import GMDataset
-from manifpt.synthesis import protocol
+from manifpt.synthesis import extractor, protocol
 
-METHODS = (*EXTRACTORS, *UNTRAINED, *TRAINED)
 SHOTS = (10, 1, 50)  # gallery images a model; the first is the paper's, and that of the tasks other than `all`
 Measure = Callable[..., tuple[dict[str, float], np.ndarray]]
 
 
 def identification(
-    gm: GMDataset, *, methods: Sequence[str] = METHODS, shots: Sequence[int] = SHOTS, **budget
+    gm: GMDataset, *, methods: Sequence[str] | None = None, shots: Sequence[int] = SHOTS, **budget
 ) -> pd.DataFrame:
     """1:N identification; rows already at the budget's path are kept.
 
     Parameters
     ----------
     methods
-        See `manifpt.experiments.zero_shot`.
+        See `manifpt.experiments.zero_shot`; None for the extractors that ship and all others.
     shots
         Images a model in the gallery; only the first of them outside the task ``all``.
     **budget
@@ -54,7 +53,7 @@ def identification(
 
 
 def verification(
-    gm: GMDataset, *, methods: Sequence[str] = METHODS, n_pairs: int = protocol.N_PAIRS, **budget
+    gm: GMDataset, *, methods: Sequence[str] | None = None, n_pairs: int = protocol.N_PAIRS, **budget
 ) -> pd.DataFrame:
     """1:1 verification, as `identification`: ``auc``, ``accuracy``, ``accuracy_oracle``, ``threshold`` of `n` pairs.
 
@@ -72,9 +71,17 @@ def verification(
 
 
 def _run(
-    gm: GMDataset, measure: Measure, methods: Sequence[str], sizes: dict, usual: Sequence[int], budget: dict, **more
+    gm: GMDataset,
+    measure: Measure,
+    methods: Sequence[str] | None,
+    sizes: dict,
+    usual: Sequence[int],
+    budget: dict,
+    **more,
 ) -> pd.DataFrame:
     budget = Budget(**({"seeds": SPLITS, "n_test": N_IMAGES} | budget))
+    if methods is None:
+        methods = (*(f"synthesis-{name}" for name in extractor.shipped()), *UNTRAINED, *TRAINED)
     everything = [Features(method, gm, budget, **more) for method in methods]
     answers, frames = Answers(budget.path), []
     for features in tqdm(everything, desc=gm.name, unit="method", disable=not budget.progress):

@@ -32,7 +32,6 @@ from manifpt.results import Results
 from manifpt.synthesis import extractor
 from manifpt.synthesis.spectrum import residuals, spectrum
 
-EXTRACTORS = ("synthesis-photos",)
 UNTRAINED = ("control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
 TRAINED = {"manifpt-rgb-nearest": "family", "manifpt-rgb-tangent": "family", "control-raw": "half"}  # and their task
 TASKS = ("all", "family", "half")
@@ -88,8 +87,8 @@ class Features:
             path = extractor.find(method.removeprefix("synthesis-"))
             self.settings = settings | {"extractor": files.sha256(path)[:12]}
         elif method not in (*UNTRAINED, *TRAINED):
-            known = ", ".join((*EXTRACTORS, *UNTRAINED, *TRAINED))
-            raise InputError(f"method {method!r} is unknown; choose one of {known}")
+            known = ", ".join((*UNTRAINED, *TRAINED))
+            raise InputError(f"method {method!r} is unknown; choose one of synthesis-<extractor>, {known}")
 
     def of(self, group: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Features `(n, d)` and model `(n,)` of the images of a group that the method never saw."""

@@ -222,3 +222,10 @@ def find(name: str = "photos") -> Path:
         if (path := folder / f"extractor-{name}.safetensors").exists():
             return path
     raise InputError(f"extractor {name!r}: not trained yet; `manifpt synthesis train` makes it")
+
+
+def shipped() -> list[str]:
+    """Names of the extractors that ship."""
+    return [
+        path.stem.removeprefix("extractor-") for path in sorted(paths.data().glob("networks/extractor-*.safetensors"))
+    ]

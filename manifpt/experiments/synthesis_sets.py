@@ -38,7 +38,7 @@ PLAINEST = {
 }
 GROWTH = (36, 72, 144, 288, 576)
 SETS = ("full", *PLAINEST, "one seed", *map(str, GROWTH))
-RECIPE = extractor.Recipe(steps=150, models=16)
+RECIPE = extractor.Recipe(steps=150)
 REAL = "photos"  # what the synthetic models learnt
 SHOTS = 10
 
@@ -137,7 +137,7 @@ def _trained(chosen: list[Path], recipe: extractor.Recipe, seed: int) -> extract
     settings = asdict(recipe) | {"seed": seed, "models": min(recipe.models, len(chosen))}
     path = extractor.train(
         TrainedModels(chosen),
-        load_real(REAL),
+        [load_real(REAL)],
         extractor.Recipe(**settings),
         name=f"set-{files.settings_hash([path.stem for path in chosen])}",
         folder=paths.runs() / "sets",

@@ -6,18 +6,23 @@ import seaborn as sns
 from manifpt.plotting.attribution import confusion, learning_curves, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.synthesis import beside_chance, cosines, option_spectra, sets
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
+    "beside_chance",
     "confusion",
     "contact_sheet",
+    "cosines",
     "errors",
     "four_spaces",
     "learning_curves",
     "lengths",
     "manifolds",
+    "option_spectra",
     "plane",
     "quality",
+    "sets",
     "spectra",
     "strips",
     "style",

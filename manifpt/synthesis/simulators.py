@@ -91,7 +91,10 @@ class TrainedModels:
 
 
 class FreshModels:
-    """Simulator that makes a model for every `each` images of every batch, and keeps none."""
+    """Simulator that makes a model for every `each` images of every batch, and keeps none.
+
+    Architectures are drawn in pairs: a batch then has, for most models, a sibling of another seed to be told from.
+    """
 
     def __init__(self):
         self.space = architectures()
@@ -101,7 +104,8 @@ class FreshModels:
     @torch.no_grad()
     def draw(self, images: Tensor, *, each: int) -> Synthetic:
         """See `Simulator`."""
-        category = torch.randint(self.categories, (len(images) // each,))
+        groups = len(images) // each
+        category = torch.randint(self.categories, (groups // 2 + 1,)).repeat_interleave(2)[:groups]
         made = []
         for number, index in enumerate(category.tolist()):
             model = build(self.space[index], seed=int(torch.randint(2**31, ())))

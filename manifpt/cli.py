@@ -94,7 +94,7 @@ def tables(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="2, 4, 5, held-out, synthesis-identification, -verification or -ffd; may be repeated. Default: all.",
+            help="2, 4, 5, held-out, synthesis-identification, -verification, -ffd, -lineage; default: all.",
         ),
     ] = [],  # noqa: B006
     dataset: Annotated[

@@ -61,6 +61,7 @@ def test_names_of_the_files():
         "synthesis_identification.csv",
         "synthesis_verification.csv",
         "synthesis_ffd.csv",
+        "synthesis_lineage.csv",
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import held_out, synthesis, synthesis_sets, table2, table4, table5
+from manifpt.experiments import held_out, lineage, synthesis, synthesis_sets, table2, table4, table5
 from manifpt.gm import load_gm
 from manifpt.synthesis.extractor import Recipe
 from manifpt.zoo.registry import DATASETS
@@ -45,6 +45,7 @@ TABLES = {
     "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
     "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
     "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, {"sets": ("full",), "recipe": Recipe(5), "n_test": 20}),
+    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"steps": (0, 5), "n_test": 20}),
 }
 
 

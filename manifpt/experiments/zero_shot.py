@@ -17,6 +17,7 @@ Tasks: ``all`` models are to be told apart; those of each ``family``, by feature
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -98,9 +99,14 @@ class Features:
                 self._known[group] = self._attributor(group)(self._images(group))
             return self._known[group], labels
         if not self._known:
-            function, models = _function(self.method, self.gm), list(self.gm.models)
-            self._known = dict(zip(models, np.split(function(self._images(models)), len(models)), strict=True))
+            models = list(self.gm.models)
+            self._known = dict(zip(models, np.split(self.function(self._images(models)), len(models)), strict=True))
         return np.concatenate([self._known[label] for label in group]), labels
+
+    @cached_property
+    def function(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Of a method that is not trained on models: uint8 images `(n, c, h, w)` to features `(n, d)`."""
+        return _function(self.method, self.gm)
 
     def results(self) -> Results:
         """The table at the budget's path, for rows of this method."""
@@ -126,7 +132,6 @@ class Features:
 
 
 def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
-    """A method that needs no training here: uint8 images `(n, c, h, w)` to features `(n, d)`."""
     if method.startswith("synthesis-"):
         return extractor.Extractor(extractor.find(method.removeprefix("synthesis-")))
     if method.startswith("control-"):

@@ -6,7 +6,7 @@ import seaborn as sns
 from manifpt.plotting.attribution import confusion, learning_curves, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
-from manifpt.plotting.synthesis import beside_chance, cosines, option_spectra, sets
+from manifpt.plotting.synthesis import beside_chance, cosines, lineage, option_spectra, sets
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "four_spaces",
     "learning_curves",
     "lengths",
+    "lineage",
     "manifolds",
     "option_spectra",
     "plane",

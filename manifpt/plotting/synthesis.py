@@ -111,3 +111,20 @@ def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
         "chance", (1, table["chance"].mean()), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4"
     )
     return figure
+
+
+def lineage(frame: pd.DataFrame) -> Figure:
+    """Cosine of a fine-tuned model's feature with its base's (solid) and with the nearest other model's (dashed)."""
+    named = frame["task"].str.rpartition("+")
+    table = frame.assign(base=named[0], steps=named[2].astype(int))
+    bases = table["base"].unique()
+    figure, axes = plt.subplots(1, len(bases), figsize=(3.6 * len(bases), 3), sharey=True, layout="constrained")
+    for ax, base in zip(np.atleast_1d(axes), bases, strict=True):
+        lines = table[table["base"] == base].pivot_table("value", "steps", "metric")
+        ax.plot(lines.index, lines["cosine"], "o-", label="its base")
+        ax.plot(lines.index, lines["runner_up"], "s--", color="0.45", label="nearest other model")
+        ax.plot(lines.index, lines["matched"], "^:", color="0.2", label="share of images matched")
+        ax.set(title=base, xlabel="fine-tuning steps")
+    np.atleast_1d(axes)[0].set_ylabel("cosine with, share")
+    np.atleast_1d(axes)[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

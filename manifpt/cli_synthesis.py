@@ -46,10 +46,10 @@ def synthesis_train(
         bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
     ] = False,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 1500,
-    models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 8,
+    models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 12,
     each: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of each; 1 draws a model for every image, as released.")
-    ] = 8,
+    ] = 5,
     robust: Annotated[bool, typer.Option("--robust", help="Compress, blur and resize images at random.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights and batches.")] = 0,
 ) -> None:

@@ -8,9 +8,10 @@ AdamW, rate annealed by cosine with warm restarts after 15 of 40 epochs, down to
 
 Differences to the released code: a small ResNet without ImageNet weights in place of ResNet50, 256 features in place of
 2,048; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; of a spectrum the half that
-is not the other's mirror is read, each frequency standardised; where a batch of real images is grey, so are the images
-that synthetic models make of it; the feature is the moving average's. Not copied: gradients that are never set to zero,
-clipping before the gradients are there, an encoder that runs twice a step.
+is not the other's mirror is read, each frequency standardised, by a linear map beside the ResNet; where a batch of
+real images is grey, so are the images that synthetic models make of it; the feature is the moving average's. Not
+copied: gradients that are never set to zero, clipping before the gradients are there, an encoder that runs twice a
+step.
 """
 
 import math
@@ -59,13 +60,13 @@ class Recipe:
     """
 
     steps: int = 1500
-    models: int = 8
-    each: int = 8
+    models: int = 12
+    each: int = 5
     log: bool = True
     denoiser: str = "dncnn"
     real: str = "photos"
     robust: bool = False
-    rate: float = 1e-3
+    rate: float = 5e-4
     seed: int = 0
 
     def __post_init__(self):
@@ -75,18 +76,25 @@ class Recipe:
             )
 
 
-class Encoder(nn.Sequential):
-    """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: the first 17 columns, since the others mirror them; each
-    frequency standardised; then the ResNet of `manifpt.ssl`."""
+class Encoder(nn.Module):
+    """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: a linear map of the standardised spectrum, plus a ResNet of it.
+
+    The mean over space at the end of the ResNet forgets at which frequency something was; the linear map does not. The
+    ResNet comes in with a factor that is zero at first, so that training begins with a linear reader.
+    """
 
     def __init__(self):
-        half = (3, SIZE, SIZE // 2 + 1)
-        standardise = nn.BatchNorm1d(math.prod(half), affine=False)
-        super().__init__(nn.Flatten(), standardise, nn.Unflatten(1, half), Backbone(3))
+        super().__init__()
+        self.half = (3, SIZE, SIZE // 2 + 1)  # the other columns mirror these
+        self.standardise = nn.BatchNorm1d(math.prod(self.half), affine=False)
+        self.linear = nn.Linear(math.prod(self.half), WIDTHS[-1])
+        self.resnet, self.gain = Backbone(3), nn.Parameter(torch.zeros(()))
 
     def forward(self, spectra: Tensor) -> Tensor:
         """As the class says."""
-        return super().forward(spectra[..., : SIZE // 2 + 1])
+        rows = self.standardise(spectra[..., : SIZE // 2 + 1].flatten(1))  # (n, 3 * 32 * 17)
+        images = rows.unflatten(1, self.half).contiguous(memory_format=torch.channels_last)
+        return self.linear(rows) + self.gain * self.resnet(images)
 
 
 def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> Tensor:
@@ -181,7 +189,7 @@ def _task(simulator: Simulator, recipe: Recipe) -> Task:
             made.images = degraded.mul(255).round().clamp(0, 255).to(torch.uint8)
         spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), log=recipe.log))
         with autocast(spectra.device):
-            features = encoder(spectra.to(memory_format=torch.channels_last))
+            features = encoder(spectra)
         features = features.float()
         entropy = F.cross_entropy(head(features), made.category)
         triplet = triplet_loss(features, made.model)

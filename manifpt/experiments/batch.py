@@ -8,8 +8,19 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import feature_space, held_out, table2, table4, table5, two_sample
+from manifpt.experiments import (
+    feature_space,
+    held_out,
+    lineage,
+    synthesis,
+    synthesis_sets,
+    table2,
+    table4,
+    table5,
+    two_sample,
+)
 from manifpt.gm import load_gm
+from manifpt.synthesis.extractor import Recipe
 from manifpt.zoo.registry import DATASETS
 
 PROFILES = ("smoke", "full")
@@ -60,6 +71,10 @@ TABLES = {
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
+    "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
+    "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, {"sets": ("full",), "recipe": Recipe(5), "n_test": 20}),
+    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"steps": (0, 5), "n_test": 20}),
 }
 
 

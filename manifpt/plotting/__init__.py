@@ -6,6 +6,7 @@ import seaborn as sns
 from manifpt.plotting.attribution import NAMES, confusion, learning_curves, shares, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.synthesis import beside_chance, cosines, lineage, option_spectra, sets
 from manifpt.plotting.tables import accuracies, bars, clusters, curves, embeddings, gains, matrix, profiles, published
 from manifpt.plotting.views import views
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
@@ -14,9 +15,11 @@ __all__ = [
     "NAMES",
     "accuracies",
     "bars",
+    "beside_chance",
     "clusters",
     "confusion",
     "contact_sheet",
+    "cosines",
     "curves",
     "embeddings",
     "errors",
@@ -24,12 +27,15 @@ __all__ = [
     "gains",
     "learning_curves",
     "lengths",
+    "lineage",
     "manifolds",
     "matrix",
+    "option_spectra",
     "plane",
     "profiles",
     "published",
     "quality",
+    "sets",
     "shares",
     "spectra",
     "strips",

@@ -91,7 +91,8 @@ def _summarise(records, tasks) -> None:
 @app.command(epilog="Example: manifpt tables --table 2 --dataset gm-fashion --profile smoke")
 def tables(
     table: Annotated[
-        list[str], typer.Option(metavar="NAME", help="2, 4, 5 or held-out; may be repeated. Default: all.")
+        list[str],
+        typer.Option(metavar="NAME", help="2, 4, 5, held-out, latent-keys, …; may be repeated. Default: all."),
     ] = [],  # noqa: B006
     dataset: Annotated[
         list[str], typer.Option(metavar="NAME", help="GM dataset to train on; may be repeated. Default: all.")

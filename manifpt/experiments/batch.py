@@ -8,7 +8,7 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import held_out, table2, table4, table5
+from manifpt.experiments import held_out, latent, table2, table4, table5
 from manifpt.gm import load_gm
 from manifpt.zoo.registry import DATASETS
 
@@ -35,12 +35,17 @@ class Table:
 
 
 SMALL = {"seeds": (0,), "n_reference": 2000, "n_test": 20, "epochs": 2}
+FEW = {"seeds": (0,), "n": 2}
 EACH = tuple((name,) for name in DATASETS)
+FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": ("manifpt-rgb-nearest",)}),
+    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
+    "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),
+    "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}),
 }
 
 

@@ -6,18 +6,23 @@ import seaborn as sns
 from manifpt.plotting.attribution import confusion, learning_curves, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.latent import attack_bars, front, key_path, rates
 from manifpt.plotting.zoo import contact_sheet, quality, spectra
 
 __all__ = [
+    "attack_bars",
     "confusion",
     "contact_sheet",
     "errors",
     "four_spaces",
+    "front",
+    "key_path",
     "learning_curves",
     "lengths",
     "manifolds",
     "plane",
     "quality",
+    "rates",
     "spectra",
     "strips",
     "style",

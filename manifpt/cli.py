@@ -92,7 +92,7 @@ def _summarise(records, tasks) -> None:
 def tables(
     table: Annotated[
         list[str],
-        typer.Option(metavar="NAME", help="2, 4, 5, held-out, latent-keys, …; may be repeated. Default: all."),
+        typer.Option(metavar="NAME", help="2, 4, 5, held-out, latent-keys and so on; default: all."),
     ] = [],  # noqa: B006
     dataset: Annotated[
         list[str], typer.Option(metavar="NAME", help="GM dataset to train on; may be repeated. Default: all.")

@@ -1,4 +1,4 @@
-r"""Read a key back by regularised Gauss-Newton steps: an image takes some twenty, not thousands of steps of Adam.
+r"""Read keys back by regularised Gauss-Newton steps: tens of them, where Adam takes thousands.
 
 Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j, 2 \varphi - 1)`. Each step minimises
 
@@ -6,8 +6,11 @@ Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j,
 
 with g linearised at u, and with s the root mean squared residual that is left, down to that of 8 bits: what cannot be
 explained yet counts as noise, so that far from the image the prior holds u back, and near it the pixels decide. A
-pixel beyond black or white that fits says no more than that it is beyond, and counts for nothing. Where a step does not
-lower the objective, damping shortens it (Levenberg 1944).
+pixel beyond black or white that fits says no more than that it is beyond, and counts for nothing.
+
+Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
+image by about as much, and directions that the noise would drown are left to the prior. The share of a step that lowers
+the objective most is taken.
 
 Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
 """
@@ -17,43 +20,32 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 from tqdm.auto import tqdm
 
 from manifpt.errors import InputError
 from manifpt.latent.attacks import modelled
 from manifpt.latent.directions import LatentFingerprinter
 from manifpt.latent.estimate import Estimate, checked_images, cube
-from manifpt.latent.theory import CHUNK, ROUNDING
+from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
 DONE = 1.3  # residual, in units of that of 8 bits, at which all is explained
-SURE = 6.0  # standard deviations of every bit from undecided, at which the key is read
-PATIENCE, PLATEAU = 4, 0.05  # after so many steps, a residual that fell by less than this part ends the search
-DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the search is: u `(d,)`, the residual `(pixels,)` there and its root mean square."""
-
-    u: Tensor
-    residual: Tensor
-    rms: float
-
-    def objective(self, noise: float) -> float:
-        """What a step must lower."""
-        return float(self.residual.square().sum()) / noise**2 + float(self.u.square().sum())
+PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less than this part ends the search
+SHARES = (1.0, 0.5, 0.25, 0.1)  # of a step that are tried
+AVERAGED = 4  # contents, for the directions
+LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
+CHANGE = 0.1  # norm of the change of an image by which it is differentiated; at most one deviation of the code
+CHUNK = 64  # images rendered at a time
 
 
 class NewtonEstimator:
-    """Reads the keys that a fingerprinter wrote, image by image.
+    """Reads the keys that a fingerprinter wrote.
 
     Parameters
     ----------
     starts
-        For each image: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents. Further ones
-        are taken only until an image is explained, or its key read.
+        For each image: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents; the lowest
+        residual wins.
     steps
         At most, from each start; 0 gives the warm start's guess.
     attack
@@ -74,21 +66,23 @@ class NewtonEstimator:
         fingerprinter: LatentFingerprinter,
         *,
         starts: int = 1,
-        steps: int = 24,
+        steps: int = 40,
         attack: str = "none",
         warm_start: WarmStart | None = None,
         progress: bool = False,
     ):
-        if starts < 1 or steps < 0 or (steps == 0 and warm_start is None):
-            raise InputError(
-                f"{starts} starts, {steps} steps: at least 1 of each expected (of steps, 0 with a warm start)"
-            )
+        for what, number, least in (("starts", starts, 1), ("steps", steps, 0)):
+            if number < least:
+                raise InputError(f"{what}: {number}; at least {least} expected")
+        if steps == 0 and warm_start is None:
+            raise InputError("steps: 0 without a warm start; at least 1 step, or a warm start expected")
         self.fingerprinter, self.starts, self.steps = fingerprinter, starts, steps
         self.warm_start, self.progress = warm_start, progress
         self._attack, self._smooth = modelled(attack)
         half = fingerprinter.key_ / 2
         self._origin = fingerprinter.mean_ + half.sum(0)
         self._spread = torch.cat([fingerprinter.content_ * fingerprinter.deviations_[:, None], half])  # du to dw
+        self._eigen: tuple[Tensor, Tensor] | None = None
 
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; `loss` is the root mean squared residual of pixels.
@@ -99,82 +93,109 @@ class NewtonEstimator:
             Images that the generator cannot have made: another type or shape.
         """
         target = checked_images(self.fingerprinter, images)
-        first = self._guess(target)
-        others = cube(self.fingerprinter, self.starts, seed) / self.fingerprinter.deviations_  # (starts, m)
-        bar = tqdm(zip(target, first, strict=True), total=len(target), unit="image", disable=not self.progress)
-        found = [self._search(x, u, others[1:]) for x, u in bar]
-        u = torch.stack([place.u for place in found])
+        pairs = zip(target, self._first(target), strict=True)
+        bar = tqdm(pairs, total=len(target), unit="image", disable=not self.progress)
+        ends = [self._search(x, first, seed) for x, first in bar]
+        u, loss = torch.stack([end.u for end in ends]), torch.tensor([end.rms for end in ends])
         alpha, psi = u.split([len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1)
         phi = ((1 + psi) / 2).clamp(0, 1)
-        parts = (phi > 0.5).to(torch.uint8), phi, alpha * self.fingerprinter.deviations_
-        loss = np.array([place.rms for place in found], np.float32)
-        return Estimate(*(part.cpu().numpy() for part in parts), loss)
+        parts = (phi > 0.5).to(torch.uint8), phi, alpha * self.fingerprinter.deviations_, loss
+        return Estimate(*(part.cpu().numpy() for part in parts))
 
-    def _guess(self, target: Tensor) -> Tensor:
+    def _first(self, target: Tensor) -> Tensor:
+        """The first start of each image, `(n, d)`."""
         if self.warm_start is None:
-            return self._origin.new_zeros(len(target), len(self._origin))[:, : len(self._spread)]
+            return target.new_zeros(len(target), len(self._spread))
         alpha, logits = self.warm_start.guess(target)
         return torch.cat([alpha / self.fingerprinter.deviations_, torch.tanh(logits / 2)], 1)
 
-    def _search(self, x: Tensor, first: Tensor, others: Tensor) -> Place:
-        """The best end of all starts for one image `(c, h, w)`."""
+    def _search(self, x: Tensor, first: Tensor, seed: int) -> "Place":
+        """The best end of all starts for an image `(c, h, w)`."""
+        contents = cube(self.fingerprinter, self.starts, seed)[1:] / self.fingerprinter.deviations_
         undecided = first.new_zeros(self.fingerprinter.key_length)
-        ends = []
-        for u in [first, *(torch.cat([content, undecided]) for content in others)]:
-            place, read = self._descend(x, self._place(x, u))
-            ends.append(place)
-            if read:
-                break
-        return min(ends, key=lambda place: place.rms)
+        starts = [first, *(torch.cat([content, undecided]) for content in contents)]
+        return min((self._descend(x, u) for u in starts), key=lambda end: end.rms)
 
-    def _descend(self, x: Tensor, place: Place) -> tuple[Place, bool]:
-        """Where the steps from a place end, and whether the key counts as read there."""
-        damping, past = 0.0, []
+    def _descend(self, x: Tensor, u: Tensor) -> "Place":
+        """Where the steps from a start end."""
+        place, past = self._places(x, u[None])[0], []
         for _ in range(self.steps):
             past.append(place.rms)
-            if len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]:
+            stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
+            if stuck or place.rms < DONE * ROUNDING:
                 break
             noise = max(place.rms, ROUNDING)
-            columns = self._jacobian(place, noise)  # (pixels, d)
-            hessian = columns.T @ columns / noise**2
-            hessian.diagonal().add_(1)
-            slope = columns.T @ place.residual.double() / noise**2 + place.u.double()
-            if self._sure(place.u, hessian):
-                return place, True
-            for _ in range(TRIES):
-                step = torch.linalg.solve(hessian + damping * torch.eye(len(slope)).to(slope), -slope)
-                new = self._place(x, place.u + step.float())
-                if better := new.objective(noise) < place.objective(noise):
-                    break
-                damping = max(1.0, DAMPING * damping)
-            if not better:
-                return place, False
-            place, damping = new, damping / DAMPING if damping > 1 else 0.0
-            if place.rms < DONE * ROUNDING:
-                return place, True
-        return place, False
+            step = self._step(place, noise)
+            tried = self._places(x, torch.stack([place.u + share * step for share in SHARES]))
+            best = min([place, *tried], key=lambda one: one.objective(noise))
+            if best is place:
+                break
+            place = best
+        return place
 
-    def _sure(self, u: Tensor, hessian: Tensor) -> bool:
-        """Whether every bit is far from undecided, in deviations of the linearised posterior."""
-        length = self.fingerprinter.key_length
-        variance = torch.linalg.inv(hessian).diagonal()[-length:]
-        return bool((u[-length:].double().square() > SURE**2 * variance).all())
+    def _step(self, place: "Place", noise: float) -> Tensor:
+        """To the minimum of the linearised objective, within the directions that are not drowned by the noise."""
+        directions, columns = self._derivative(place, noise)
+        columns = columns.double()
+        hessian = columns @ columns.t() / noise**2 + torch.eye(len(columns)).to(columns)
+        slope = columns @ place.residual.double() / noise**2 + (directions @ place.u).double()
+        return torch.linalg.solve(hessian, -slope).to(directions) @ directions
 
-    def _place(self, x: Tensor, u: Tensor) -> Place:
+    def _derivative(self, place: "Place", noise: float) -> tuple[Tensor, Tensor]:
+        """Directions of u, float32 `(m, d)`, and the change of the attacked image by each, `(m, pixels)`.
+
+        Pixels beyond the range that fit do not change.
+        """
+        strength, vectors = self._averaged()
+        known = max(int((strength**2 > LEAST * noise**2).sum()), 1)
+        directions, length = vectors[:known], (CHANGE / strength[:known]).clamp(max=1)
+        fits = place.residual.abs().view_as(place.image) <= noise / 2
+        free = (place.image.abs() <= 1) | ~fits
+        here = self._smooth(place.image[None]).flatten()
+        parts = []
+        for moved in (place.u + length[:, None] * directions).split(CHUNK):
+            images = torch.where(free, self._images(moved), place.image)
+            parts.append(self._smooth(images).flatten(1) - here)
+        return directions, torch.cat(parts) / length[:, None]
+
+    def _images(self, u: Tensor) -> Tensor:
         with torch.no_grad():
-            image = self.fingerprinter.generator.render((self._origin + u @ self._spread)[None])
-            residual = (self._attack(image.clamp(-1, 1))[0] - x).flatten()
-        return Place(u, residual, float(residual.square().mean().sqrt()))
+            return self.fingerprinter.generator.render(self._origin + u @ self._spread)
 
-    def _jacobian(self, place: Place, noise: float) -> Tensor:
-        """Derivative of the attacked image by u, float64 `(pixels, d)`; pixels beyond the range that fit give zero."""
-        render, code = self.fingerprinter.generator.render, self._origin + place.u @ self._spread
-        image = render(code[None])
-        fits = place.residual.abs().view_as(image) <= noise / 2
-        free = ~((image.abs() > 1) & fits)
+    def _places(self, x: Tensor, u: Tensor) -> list["Place"]:
+        """What is known of several u, `(k, d)`."""
+        images = self._images(u)
+        residuals = (self._attack(images.clamp(-1, 1)) - x).flatten(1)
+        return [Place(*parts) for parts in zip(u, images, residuals, strict=True)]
 
-        def column(direction: Tensor) -> Tensor:
-            seen = lambda w: self._smooth(torch.where(free, render(w[None]), image)).flatten()  # noqa: E731
-            return jvp(seen, (code,), (direction,))[1]
+    def _averaged(self) -> tuple[Tensor, Tensor]:
+        """Roots of the eigenvalues of JᵀJ averaged over contents, largest first, `(d,)`, and its vectors as rows."""
+        if self._eigen is None:
+            alpha = self.fingerprinter.contents(AVERAGED, seed=0)
+            undecided = alpha.new_full((AVERAGED, self.fingerprinter.key_length), 0.5)
+            spread, total = self._spread.double(), 0
+            for code in self.fingerprinter.compose(alpha, undecided):
+                columns = jacobian(self.fingerprinter.generator, code) @ spread.t()
+                total = total + columns.t() @ columns / AVERAGED
+            values, vectors = torch.linalg.eigh(total.cpu())
+            strength = values.flip(0).clamp(min=1e-12).sqrt()
+            self._eigen = strength.to(self._spread), vectors.flip(1).t().to(self._spread)
+        return self._eigen
 
-        return vmap(column, randomness="same", chunk_size=CHUNK)(self._spread).t().double()
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search is: u `(d,)`, the image `(c, h, w)` before range and attack, the residual `(c * h * w,)`."""
+
+    u: Tensor
+    image: Tensor
+    residual: Tensor
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residual."""
+        return float(self.residual.square().mean().sqrt())
+
+    def objective(self, noise: float) -> float:
+        """What a step must lower."""
+        return float(self.residual.square().sum()) / noise**2 + float(self.u.square().sum())

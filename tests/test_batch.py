@@ -58,6 +58,9 @@ def test_names_of_the_files():
         "table4.csv",
         "table5.csv",
         "held_out.csv",
+        "latent_keys.csv",
+        "latent_quality.csv",
+        "latent_attacks.csv",
     ]
 
 

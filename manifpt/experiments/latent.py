@@ -121,7 +121,7 @@ def _warmed(steps: int, **options) -> Callable:
 
 READERS: dict[str, Callable] = {
     "newton": NewtonEstimator,
-    "newton-warm": _warmed(24),
+    "newton-warm": _warmed(40),
     "warm": _warmed(0),
     "adam": lambda fingerprinter: LatentEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
 }
@@ -225,9 +225,9 @@ def _known(point: Point, attack: str) -> tuple[str, ...]:
     return ("",) if attack in ("none", REMOVAL) or point.model == "shallow" else ("", " known")
 
 
-def without_key(fingerprinter: LatentFingerprinter, images: np.ndarray) -> np.ndarray:
-    """The images made again by someone who has the generator and its directions: contents read, the key set to ½."""
-    found = NewtonEstimator(fingerprinter).estimate(images)
+def without_key(fingerprinter: LatentFingerprinter, images: np.ndarray, **options) -> np.ndarray:
+    """The images made again by someone who has the generator: contents read (options: of the search), keys set to ½."""
+    found = NewtonEstimator(fingerprinter, **options).estimate(images)
     alpha = fingerprinter.mean_.new_tensor(found.alpha)
     half = alpha.new_full((len(alpha), fingerprinter.key_length), 0.5)
     return to_bytes(fingerprinter.generator.render(fingerprinter.compose(alpha, half)))

@@ -4,9 +4,10 @@ Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j,
 
 .. math:: \|x - T(g(w(u)))\|^2 / s^2 + \|u\|^2
 
-with g linearised at u, and with s the root mean squared residual that is left, down to that of 8 bits: what cannot be
-explained yet counts as noise, so that far from the image the prior holds u back, and near it the pixels decide. A
-pixel beyond black or white that fits says no more than that it is beyond, and counts for nothing.
+with g linearised at u. Far from the image s is the root mean squared residual ρ that is left: what cannot be explained
+yet counts as noise, and the prior holds u back. Near it the linearisation errs by the square of the distance, and s
+falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
+than that it is beyond, and counts for nothing.
 
 Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
 image by about as much, and directions that the noise would drown are left to the prior. The share of a step that lowers
@@ -34,7 +35,8 @@ PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of a step that are tried
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
-CHANGE = 0.1  # norm of the change of an image by which it is differentiated; at most one deviation of the code
+TRUSTED = 0.1  # residual below which the linearisation is believed more and more
+CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
 CHUNK = 64  # images rendered at a time
 
 
@@ -124,7 +126,7 @@ class NewtonEstimator:
             stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
             if stuck or place.rms < DONE * ROUNDING:
                 break
-            noise = max(place.rms, ROUNDING)
+            noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
             step = self._step(place, noise)
             tried = self._places(x, torch.stack([place.u + share * step for share in SHARES]))
             best = min([place, *tried], key=lambda one: one.objective(noise))
@@ -149,7 +151,7 @@ class NewtonEstimator:
         strength, vectors = self._averaged()
         known = max(int((strength**2 > LEAST * noise**2).sum()), 1)
         directions, length = vectors[:known], (CHANGE / strength[:known]).clamp(max=1)
-        fits = place.residual.abs().view_as(place.image) <= noise / 2
+        fits = place.residual.abs().view_as(place.image) <= 2 * ROUNDING
         free = (place.image.abs() <= 1) | ~fits
         here = self._smooth(place.image[None]).flatten()
         parts = []

@@ -5,13 +5,13 @@ Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j,
 .. math:: \|x - T(g(w(u)))\|^2 / s^2 + \|u\|^2
 
 with g linearised at u. Far from the image s is the root mean squared residual ρ that is left: what cannot be explained
-yet counts as noise, and the prior holds u back. Near it the linearisation errs by the square of the distance, and s
+yet counts as noise, and the prior holds u back. Close to it the linearisation errs by the square of the distance, and s
 falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
 than that it is beyond, and counts for nothing.
 
 Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
-image by about as much, and directions that the noise would drown are left to the prior. The share of a step that lowers
-the objective most is taken.
+image by about as much, and directions that the noise would drown are left to the prior. The longest of some shares of a
+step that lowers the objective is taken: the best one would be timid in curved valleys.
 
 Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
 """
@@ -35,7 +35,7 @@ PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of a step that are tried
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
-TRUSTED = 0.1  # residual below which the linearisation is believed more and more
+TRUSTED = 0.01  # residual below which the linearisation is believed more and more
 CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
 CHUNK = 64  # images rendered at a time
 
@@ -128,11 +128,11 @@ class NewtonEstimator:
                 break
             noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
             step = self._step(place, noise)
-            tried = self._places(x, torch.stack([place.u + share * step for share in SHARES]))
-            best = min([place, *tried], key=lambda one: one.objective(noise))
-            if best is place:
+            tried = (self._places(x, (place.u + share * step)[None])[0] for share in SHARES)
+            better = (new for new in tried if new.objective(noise) < place.objective(noise))
+            if (new := next(better, None)) is None:
                 break
-            place = best
+            place = new
         return place
 
     def _step(self, place: "Place", noise: float) -> Tensor:

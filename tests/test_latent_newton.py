@@ -49,8 +49,8 @@ def test_one_step_solves_the_regularised_problem(toy):
         assert place.image.abs().max() < 1
         matrix = columns @ columns.T / place.rms**2 + torch.eye(16)
         exact = torch.linalg.solve(matrix, -columns @ place.residual / place.rms**2)
-        assert (estimator._step(place, place.rms) - exact).norm() < 0.1 * exact.norm()
-        assert (estimator._step(place, 1e-3 * place.rms) - exact).norm() > 0.1 * exact.norm()  # the noise counts
+        assert (estimator._stepper(place, place.rms)(0) - exact).norm() < 0.1 * exact.norm()
+        assert (estimator._stepper(place, 1e-3 * place.rms)(0) - exact).norm() > 0.1 * exact.norm()  # the noise counts
 
 
 def test_derivatives_are_those_of_automatic_differentiation():
@@ -99,15 +99,17 @@ def test_the_lowest_residual_wins(toy, monkeypatch):
 
 
 def test_a_plateau_ends_the_search(toy, monkeypatch):
-    taken = []
+    taken, whole = [], NewtonEstimator._stepper
 
     def little(self, place, noise):
-        taken.append(1)
-        return 1e-6 * torch.randn(16, generator=torch.Generator().manual_seed(len(taken)))
+        taken.append(place.rms)
+        step = whole(self, place, noise)
+        return lambda damping: 1e-3 * step(damping)
 
-    monkeypatch.setattr(NewtonEstimator, "_step", little)
+    monkeypatch.setattr(NewtonEstimator, "_stepper", little)
     NewtonEstimator(toy, steps=30).estimate(marked(toy, 1)[1])
-    assert 1 <= len(taken) <= newton.PATIENCE
+    assert len(taken) == newton.PATIENCE
+    assert taken == sorted(taken, reverse=True)
 
 
 @pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "none"])

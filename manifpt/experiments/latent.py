@@ -40,7 +40,7 @@ class Point:
     model: str = "stylegan2"
     key_length: int = 16
     shift: int = 240
-    sigma: float = 1.0
+    sigma: float = 4.0
 
     def __str__(self) -> str:
         return f"{self.model}, {self.key_length} bits, shift {self.shift}, sigma {self.sigma:g}"
@@ -63,12 +63,12 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**parts.astype(kinds))
 
 
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (4.0, 2.0, 1.0, 0.5, 0.25)
 DEFAULT = Point()
 SWEEP = (
     *(Point(sigma=sigma) for sigma in STRENGTHS),
-    *(Point(shift=shift) for shift in (0, 32, 64, 128)),
-    *(Point(key_length=length, shift=256 - length, sigma=sigma) for length in (32, 64) for sigma in (1.0, 4.0)),
+    *(Point(shift=shift, sigma=1.0) for shift in (0, 32, 64, 128)),
+    *(Point(key_length=length, shift=256 - length, sigma=sigma) for length in (32, 64) for sigma in (4.0, 1.0)),
     *(Point("ldm", shift=128, sigma=sigma) for sigma in (1.0, 2.0)),
     *(Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02, 0.05)),
 )
@@ -144,7 +144,7 @@ def latent_keys(
     Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
     ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``.
     """
-    runs = [(point, "newton") for point in sweep] + [(sweep[0], name) for name in readers if name != "newton"]
+    runs = [(point, "newton") for point in sweep] + [(DEFAULT, name) for name in readers if name != "newton"]
 
     def measure(reading: Reading, method: str) -> dict[str, float]:
         scores = reading.read(reading.images, method)
@@ -184,7 +184,7 @@ def latent_quality(
 
 
 REMOVAL = "remove"  # by someone who has the generator: read, and render without the key
-ATTACKED = (DEFAULT, Point(sigma=4.0), Point("shallow", sigma=0.02))
+ATTACKED = (DEFAULT, Point(sigma=1.0), Point("shallow", sigma=0.02))
 
 
 def latent_attacks(

@@ -10,12 +10,13 @@ falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond
 than that it is beyond, and counts for nothing.
 
 Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
-image by about as much, and directions that the noise would drown are left to the prior. The longest of some shares of a
-step that lowers the objective is taken: the best one would be timid in curved valleys.
+image by about as much, and directions that the noise would drown are left to the prior. Where a step does not lower the
+objective, damping shortens it (Levenberg 1944).
 
 Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +33,10 @@ from manifpt.latent.warm import WarmStart
 
 DONE = 1.3  # residual, in units of that of 8 bits, at which all is explained
 PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less than this part ends the search
-SHARES = (1.0, 0.5, 0.25, 0.1)  # of a step that are tried
+DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
-TRUSTED = 0.01  # residual below which the linearisation is believed more and more
+TRUSTED = 0.03  # residual below which the linearisation is believed more and more
 CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
 CHUNK = 64  # images rendered at a time
 
@@ -120,28 +121,35 @@ class NewtonEstimator:
 
     def _descend(self, x: Tensor, u: Tensor) -> "Place":
         """Where the steps from a start end."""
-        place, past = self._places(x, u[None])[0], []
+        place, past, damping = self._places(x, u[None])[0], [], 0.0
         for _ in range(self.steps):
             past.append(place.rms)
             stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
             if stuck or place.rms < DONE * ROUNDING:
                 break
             noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
-            step = self._step(place, noise)
-            tried = (self._places(x, (place.u + share * step)[None])[0] for share in SHARES)
-            better = (new for new in tried if new.objective(noise) < place.objective(noise))
-            if (new := next(better, None)) is None:
+            step = self._stepper(place, noise)
+            for _ in range(TRIES):
+                (new,) = self._places(x, (place.u + step(damping))[None])
+                if better := new.objective(noise) < place.objective(noise):
+                    break
+                damping = max(1.0, DAMPING * damping)
+            if not better:
                 break
-            place = new
+            place, damping = new, damping / DAMPING if damping > 1 else 0.0
         return place
 
-    def _step(self, place: "Place", noise: float) -> Tensor:
-        """To the minimum of the linearised objective, within the directions that are not drowned by the noise."""
+    def _stepper(self, place: "Place", noise: float) -> Callable[[float], Tensor]:
+        """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter.
+
+        The step keeps to the directions that are not drowned by the noise.
+        """
         directions, columns = self._derivative(place, noise)
         columns = columns.double()
-        hessian = columns @ columns.t() / noise**2 + torch.eye(len(columns)).to(columns)
+        hessian = columns @ columns.t() / noise**2
         slope = columns @ place.residual.double() / noise**2 + (directions @ place.u).double()
-        return torch.linalg.solve(hessian, -slope).to(directions) @ directions
+        unit = torch.eye(len(columns)).to(columns)
+        return lambda damping: torch.linalg.solve(hessian + (1 + damping) * unit, -slope).to(directions) @ directions
 
     def _derivative(self, place: "Place", noise: float) -> tuple[Tensor, Tensor]:
         """Directions of u, float32 `(m, d)`, and the change of the attacked image by each, `(m, pixels)`.

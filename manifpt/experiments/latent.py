@@ -17,7 +17,7 @@ from manifpt.embeddings import embed
 from manifpt.gm import GMDataset
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
 from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
-from manifpt.latent.estimate import LatentEstimator
+from manifpt.latent.estimate import Estimate, LatentEstimator
 from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import NewtonEstimator
@@ -121,7 +121,7 @@ def _warmed(steps: int, **options) -> Callable:
 
 READERS: dict[str, Callable] = {
     "newton": NewtonEstimator,
-    "newton-warm": _warmed(40),
+    "newton-warm": _warmed(60),
     "warm": _warmed(0),
     "adam": lambda fingerprinter: LatentEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
 }
@@ -208,7 +208,8 @@ def latent_attacks(
     def measure(reading: Reading, method: str) -> dict[str, float]:
         name, _, known = method.partition(" ")
         if name == REMOVAL:
-            images = without_key(reading.fingerprinter, reading.images)
+            found = NewtonEstimator(reading.fingerprinter).estimate(reading.images, seed=reading.seed)
+            images = without_key(reading.fingerprinter, found)
         else:
             images = attacked(reading.images, name, seed=reading.seed)
         change = (to_float(images) - to_float(reading.images)).square().mean((1, 2, 3)).sqrt().mean()
@@ -225,9 +226,8 @@ def _known(point: Point, attack: str) -> tuple[str, ...]:
     return ("",) if attack in ("none", REMOVAL) or point.model == "shallow" else ("", " known")
 
 
-def without_key(fingerprinter: LatentFingerprinter, images: np.ndarray, **options) -> np.ndarray:
-    """The images made again by someone who has the generator: contents read (options: of the search), keys set to ½."""
-    found = NewtonEstimator(fingerprinter, **options).estimate(images)
+def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarray:
+    """The images made again by someone who has the generator and read them: all bits one half, uint8 `(n, c, h, w)`."""
     alpha = fingerprinter.mean_.new_tensor(found.alpha)
     half = alpha.new_full((len(alpha), fingerprinter.key_length), 0.5)
     return to_bytes(fingerprinter.generator.render(fingerprinter.compose(alpha, half)))

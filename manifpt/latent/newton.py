@@ -31,7 +31,7 @@ from manifpt.latent.estimate import Estimate, checked_images, cube
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
-DONE = 1.3  # residual, in units of that of 8 bits, at which all is explained
+DONE, EXPLAINED = 1.3, 2.0  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
 PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less than this part ends the search
 DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
 AVERAGED = 4  # contents, for the directions
@@ -47,8 +47,8 @@ class NewtonEstimator:
     Parameters
     ----------
     starts
-        For each image: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents; the lowest
-        residual wins.
+        For each image at most: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents until
+        the image is explained; the lowest residual wins.
     steps
         At most, from each start; 0 gives the warm start's guess.
     attack
@@ -68,8 +68,8 @@ class NewtonEstimator:
         self,
         fingerprinter: LatentFingerprinter,
         *,
-        starts: int = 1,
-        steps: int = 40,
+        starts: int = 2,
+        steps: int = 60,
         attack: str = "none",
         warm_start: WarmStart | None = None,
         progress: bool = False,
@@ -117,7 +117,12 @@ class NewtonEstimator:
         contents = cube(self.fingerprinter, self.starts, seed)[1:] / self.fingerprinter.deviations_
         undecided = first.new_zeros(self.fingerprinter.key_length)
         starts = [first, *(torch.cat([content, undecided]) for content in contents)]
-        return min((self._descend(x, u) for u in starts), key=lambda end: end.rms)
+        ends = []
+        for u in starts:
+            ends.append(self._descend(x, u))
+            if ends[-1].rms < EXPLAINED * ROUNDING:
+                break
+        return min(ends, key=lambda end: end.rms)
 
     def _descend(self, x: Tensor, u: Tensor) -> "Place":
         """Where the steps from a start end."""

@@ -61,6 +61,7 @@ def test_names_of_the_files():
         "latent_keys.csv",
         "latent_quality.csv",
         "latent_attacks.csv",
+        "latent_claims.csv",
     ]
 
 

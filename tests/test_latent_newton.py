@@ -47,10 +47,11 @@ def test_one_step_solves_the_regularised_problem(toy):
     for image in x:
         (place,) = estimator._places(image, torch.zeros(1, 16))
         assert place.image.abs().max() < 1
-        matrix = columns @ columns.T / place.rms**2 + torch.eye(16)
-        exact = torch.linalg.solve(matrix, -columns @ place.residual / place.rms**2)
-        assert (estimator._stepper(place, place.rms)(0) - exact).norm() < 0.1 * exact.norm()
-        assert (estimator._stepper(place, 1e-3 * place.rms)(0) - exact).norm() > 0.1 * exact.norm()  # the noise counts
+        small, large = ((place.rms / part, estimator._stepper(place, place.rms / part)(0.0)) for part in (5, 1))
+        matrix = columns @ columns.T / small[0] ** 2 + torch.eye(16)
+        exact = torch.linalg.solve(matrix, -columns @ place.residual / small[0] ** 2)
+        assert (small[1] - exact).norm() < 0.05 * exact.norm()
+        assert large[1].norm() < exact.norm()  # what is not explained holds back
 
 
 def test_derivatives_are_those_of_automatic_differentiation():
@@ -107,7 +108,7 @@ def test_a_plateau_ends_the_search(toy, monkeypatch):
         return lambda damping: 1e-3 * step(damping)
 
     monkeypatch.setattr(NewtonEstimator, "_stepper", little)
-    NewtonEstimator(toy, steps=30).estimate(marked(toy, 1)[1])
+    NewtonEstimator(toy, starts=1, steps=30).estimate(marked(toy, 1)[1])
     assert len(taken) == newton.PATIENCE
     assert taken == sorted(taken, reverse=True)
 

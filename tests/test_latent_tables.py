@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.experiments import latent
+from manifpt.experiments import latent, latent_claims
 from manifpt.experiments.latent import Point
 from manifpt.gm import load_gm
 from manifpt.latent.attacks import attacked
@@ -29,7 +29,7 @@ def gm():
 @pytest.fixture(autouse=True)
 def linear(monkeypatch):
     """Every model is a linear generator of 32 x 32 pixels."""
-    generator = linear_generator(dimension=16, size=32)
+    generator = linear_generator(dimension=40, size=32)
     monkeypatch.setattr(latent, "load_generator", lambda *_, **__: generator)
 
 
@@ -89,6 +89,17 @@ def test_attacks_and_what_the_owner_of_the_generator_can_do(gm):
     assert values(frame, STRONG, "remove")["bit_accuracy"] < 0.9
     assert values(frame, SHALLOW, "brightness known").empty
     assert values(frame, STRONG, "brightness")["rms"] == pytest.approx(0.2, abs=0.02)
+
+
+def test_own_images_are_claimed_and_others_are_not(gm, tmp_path):
+    point = Point(key_length=24, shift=8, sigma=1.0)
+    options = {"point": point, "users": 3, "n": 6, "steps": 8, "path": tmp_path / "latent_claims.csv"}
+    frame = latent_claims.latent_claims(gm.only("dcgan"), **options)
+    own, real, dcgan = (values(frame, point, method) for method in ("own", "real", "dcgan"))
+    assert (own["claimed"], own["wrong"], own["nearest"]) == (1, 0, 0)
+    for stranger in (real, dcgan):
+        assert stranger["claimed"] == stranger["wrong"] == 0
+        assert stranger["residual"] > 5 * own["residual"]
 
 
 def test_points_are_read_from_their_names():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import held_out, latent, table2, table4, table5
+from manifpt.experiments import held_out, latent, latent_claims, table2, table4, table5
 from manifpt.gm import load_gm
 from manifpt.zoo.registry import DATASETS
 
@@ -46,6 +46,7 @@ TABLES = {
     "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
     "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),
     "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}),
+    "latent-claims": Table(latent_claims.latent_claims, FASHION, {"n": 1, "steps": 2}),
 }
 
 

@@ -244,7 +244,7 @@ def _table(
     progress: bool,
 ) -> pd.DataFrame:
     """Rows of every run and seed; those already at `path`, made with the same checkpoints, are kept."""
-    checksums = {point.model: _checksum(gm, point.model) for point, _ in runs}
+    checksums = {point.model: checksum(gm, point.model) for point, _ in runs}
     results = Results(path, {"generators": checksums})
     for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
         key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
@@ -260,6 +260,7 @@ def _each(runs: Sequence, seeds: Sequence[int]) -> Iterator:
     return ((run, seed) for seed in seeds for run in runs)
 
 
-def _checksum(gm: GMDataset, model: str) -> str:
+def checksum(gm: GMDataset, model: str) -> str:
+    """Beginning of that of the weights which a model of a `Point` has."""
     label = "stylegan2" if model == "shallow" else model
     return load_generator(label, dataset=gm.name).checksum[:12]

@@ -7,6 +7,7 @@ attack; ``n_per_class`` the images of one seed. A seed draws content, keys and s
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -246,11 +247,12 @@ def _table(
     """Rows of every run and seed; those already at `path`, made with the same checkpoints, are kept."""
     checksums = {point.model: checksum(gm, point.model) for point, _ in runs}
     results = Results(path, {"generators": checksums})
+    reading = lru_cache(maxsize=1)(lambda point, seed: Reading(gm, point, n, seed))
     for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
         key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
         if not results.has(**key):
             started = time.perf_counter()
-            scores = measure(Reading(gm, point, n, seed), method)
+            scores = measure(reading(point, seed), method)
             results.add(scores, n=n, seconds=time.perf_counter() - started, **key)
     return results.of(dataset=gm.name, methods=[method for _, method in runs])
 

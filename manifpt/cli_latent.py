@@ -70,7 +70,7 @@ def latent_attribute(
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Tiles to read.")] = 1,
     search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
     starts: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 2, of adam 20.")
+        int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most; default: 60, of adam 2000.")] = None,
     warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: none.")] = 0,

@@ -11,7 +11,7 @@ from manifpt.latent.directions import LatentFingerprinter, to_float
 from manifpt.latent.estimate import cube
 from manifpt.latent.generators import LatentGenerator, load_generator
 from manifpt.latent.keys import random_keys
-from manifpt.latent.newton import NewtonEstimator, Place
+from manifpt.latent.newton import NewtonEstimator, Place, Prior
 from manifpt.latent.theory import ROUNDING, jacobian, linear_generator
 from manifpt.latent.warm import train_warm_start
 
@@ -47,7 +47,10 @@ def test_one_step_solves_the_regularised_problem(toy):
     for image in x:
         (place,) = estimator._places(image, torch.zeros(1, 16))
         assert place.image.abs().max() < 1
-        small, large = ((place.rms / part, estimator._stepper(place, place.rms / part)(0.0)) for part in (5, 1))
+        small, large = (
+            (place.rms / part, estimator._stepper(place, place.rms / part, Prior.normal(place.u))(0.0))
+            for part in (5, 1)
+        )
         matrix = columns @ columns.T / small[0] ** 2 + torch.eye(16)
         exact = torch.linalg.solve(matrix, -columns @ place.residual / small[0] ** 2)
         assert (small[1] - exact).norm() < 0.05 * exact.norm()
@@ -99,12 +102,27 @@ def test_the_lowest_residual_wins(toy, monkeypatch):
     np.testing.assert_allclose(read.alpha, torch.stack([cube(toy, 3, 4)[1], torch.zeros(8)]), atol=1e-6)
 
 
+def test_an_undecided_bit_is_decided_by_what_each_value_leaves(toy):
+    keys, images = marked(toy)
+    estimator = NewtonEstimator(toy)
+    alpha = toy.contents(N, seed=1) / toy.deviations_
+    truth = torch.cat([alpha, 2.0 * torch.from_numpy(keys) - 1], 1)
+    for x, u in zip(to_float(images), truth, strict=True):
+        middle = u.clone()
+        middle[-1] = -0.1 * u[-1]  # a little on the wrong side
+        (place,) = estimator._places(x, middle[None])
+        decided = estimator._decide(x, place)
+        np.testing.assert_allclose(decided.u[-LENGTH:], u[-LENGTH:], atol=1e-2)
+        (sure,) = estimator._places(x, u[None])
+        assert estimator._decide(x, sure) is sure
+
+
 def test_a_plateau_ends_the_search(toy, monkeypatch):
     taken, whole = [], NewtonEstimator._stepper
 
-    def little(self, place, noise):
+    def little(self, place, noise, prior):
         taken.append(place.rms)
-        step = whole(self, place, noise)
+        step = whole(self, place, noise, prior)
         return lambda damping: 1e-3 * step(damping)
 
     monkeypatch.setattr(NewtonEstimator, "_stepper", little)

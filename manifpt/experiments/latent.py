@@ -224,7 +224,8 @@ def latent_attacks(
 
 def _known(point: Point, attack: str) -> tuple[str, ...]:
     """Who reads: someone who does not know the attack, and someone who does, where that makes a difference."""
-    return ("",) if attack in ("none", REMOVAL) or point.model == "shallow" else ("", " known")
+    same = attack in ("none", "noise", REMOVAL)  # that of noise is expected to be zero
+    return ("",) if same or point.model == "shallow" else ("", " known")
 
 
 def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarray:

@@ -34,7 +34,7 @@ def latent_claims(
     """Attribute n images of each class of the dataset (the method), and n of each of the method ``own``.
 
     Of the generator's own samples, which carry no key either, n are among the classes. A seed draws users' keys and
-    images; rows at `path` are kept.
+    images; each is read from one start. Rows at `path` are kept.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def _measure(
             images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed)
         else:
             images = gm.images(method, split="test")[:n]
-        claims = attribute(images, NewtonEstimator(fingerprinter, steps=steps), registry, seed=seed)
+        claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
     claimed = claims.decision != NOT_OURS
     wrong = claimed & (claims.decision != names) if method == OWN else claimed
     nearest, residual = float(claims.distances.min()), float(claims.loss.mean())

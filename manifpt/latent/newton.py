@@ -13,9 +13,13 @@ Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged
 image by about as much, and directions that the noise would drown are left to the prior. Where a step does not lower the
 objective, damping shortens it (Levenberg 1944).
 
+A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
+compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
+
 Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,9 +35,12 @@ from manifpt.latent.estimate import Estimate, checked_images, cube
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
-DONE, EXPLAINED = 1.3, 2.0  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
-PATIENCE, PLATEAU = 4, 0.03  # after so many steps, a residual that fell by less than this part ends the search
+DONE, EXPLAINED = 1.3, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
+PATIENCE, PLATEAU = 4, 0.02  # after so many steps, a residual that fell by less than this part ends the search
 DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
+UNDECIDED, HELD = 0.5, 1e4  # |2φ - 1| below which both values of a bit are compared, and the weight that holds them
+LEGIBLE = 2.5  # residual, in units of that of 8 bits, up to which it is worthwhile
+FLIPS, SETTLED = 2, 12  # bits that are compared at most, and steps for each
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
 TRUSTED = 0.03  # residual below which the linearisation is believed more and more
@@ -68,7 +75,7 @@ class NewtonEstimator:
         self,
         fingerprinter: LatentFingerprinter,
         *,
-        starts: int = 2,
+        starts: int = 4,
         steps: int = 60,
         attack: str = "none",
         warm_start: WarmStart | None = None,
@@ -122,21 +129,41 @@ class NewtonEstimator:
             ends.append(self._descend(x, u))
             if ends[-1].rms < EXPLAINED * ROUNDING:
                 break
-        return min(ends, key=lambda end: end.rms)
+        best = min(ends, key=lambda end: end.rms)
+        return self._decide(x, best) if best.rms < LEGIBLE * ROUNDING else best
 
-    def _descend(self, x: Tensor, u: Tensor) -> "Place":
+    def _decide(self, x: Tensor, place: "Place") -> "Place":
+        """The place with the key that fits best, of those which differ in bits that are near the middle."""
+        length = self.fingerprinter.key_length
+        key = place.u[-length:]
+        if key.abs().min() > UNDECIDED:
+            return place
+        undecided = [number for number in key.abs().argsort().tolist()[:FLIPS] if key[number].abs() < UNDECIDED]
+        ends = []
+        for signs in itertools.product((1.0, -1.0), repeat=len(undecided)):
+            centre = torch.zeros_like(place.u)
+            centre[-length:] = torch.where(key > 0, 1.0, -1.0)
+            centre[[number - length for number in undecided]] = centre.new_tensor(signs)
+            weight = torch.ones_like(centre)
+            weight[-length:] = HELD
+            start = torch.where(weight > 1, centre, place.u)
+            ends.append(self._descend(x, start, Prior(centre, weight), steps=SETTLED))
+        return min(ends, key=lambda end: end.objective(ROUNDING, Prior.normal(place.u)))
+
+    def _descend(self, x: Tensor, u: Tensor, prior: "Prior | None" = None, steps: int | None = None) -> "Place":
         """Where the steps from a start end."""
+        prior = prior or Prior.normal(u)
         place, past, damping = self._places(x, u[None])[0], [], 0.0
-        for _ in range(self.steps):
+        for _ in range(self.steps if steps is None else steps):
             past.append(place.rms)
             stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
             if stuck or place.rms < DONE * ROUNDING:
                 break
             noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
-            step = self._stepper(place, noise)
+            step = self._stepper(place, noise, prior)
             for _ in range(TRIES):
                 (new,) = self._places(x, (place.u + step(damping))[None])
-                if better := new.objective(noise) < place.objective(noise):
+                if better := new.objective(noise, prior) < place.objective(noise, prior):
                     break
                 damping = max(1.0, DAMPING * damping)
             if not better:
@@ -144,7 +171,7 @@ class NewtonEstimator:
             place, damping = new, damping / DAMPING if damping > 1 else 0.0
         return place
 
-    def _stepper(self, place: "Place", noise: float) -> Callable[[float], Tensor]:
+    def _stepper(self, place: "Place", noise: float, prior: "Prior") -> Callable[[float], Tensor]:
         """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter.
 
         The step keeps to the directions that are not drowned by the noise.
@@ -152,9 +179,10 @@ class NewtonEstimator:
         directions, columns = self._derivative(place, noise)
         columns = columns.double()
         hessian = columns @ columns.t() / noise**2
-        slope = columns @ place.residual.double() / noise**2 + (directions @ place.u).double()
+        slope = columns @ place.residual.double() / noise**2 + (directions @ prior.slope(place.u)).double()
+        hessian = hessian + (directions @ (prior.weight[:, None] * directions.t())).double()
         unit = torch.eye(len(columns)).to(columns)
-        return lambda damping: torch.linalg.solve(hessian + (1 + damping) * unit, -slope).to(directions) @ directions
+        return lambda damping: torch.linalg.solve(hessian + damping * unit, -slope).to(directions) @ directions
 
     def _derivative(self, place: "Place", noise: float) -> tuple[Tensor, Tensor]:
         """Directions of u, float32 `(m, d)`, and the change of the attacked image by each, `(m, pixels)`.
@@ -211,6 +239,27 @@ class Place:
         """Root mean square of the residual."""
         return float(self.residual.square().mean().sqrt())
 
-    def objective(self, noise: float) -> float:
+    def objective(self, noise: float, prior: "Prior") -> float:
         """What a step must lower."""
-        return float(self.residual.square().sum()) / noise**2 + float(self.u.square().sum())
+        return float(self.residual.square().sum()) / noise**2 + prior.cost(self.u)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of u, `(d,)`: a centre, and how much it weighs to leave it."""
+
+    centre: Tensor
+    weight: Tensor
+
+    @classmethod
+    def normal(cls, u: Tensor) -> "Prior":
+        """That of a search: zero, with deviations one."""
+        return cls(torch.zeros_like(u), torch.ones_like(u))
+
+    def cost(self, u: Tensor) -> float:
+        """Of a place."""
+        return float((self.weight * (u - self.centre).square()).sum())
+
+    def slope(self, u: Tensor) -> Tensor:
+        """Half the derivative of the cost."""
+        return self.weight * (u - self.centre)

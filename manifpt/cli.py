@@ -95,7 +95,7 @@ def tables(
         typer.Option(
             metavar="NAME",
             help="2, 4, 5, two-sample, feature-space, held-out, synthesis-identification, synthesis-verification, "
-            "synthesis-ffd, synthesis-lineage; may be repeated. Default: all.",
+            "synthesis-ffd, synthesis-lineage, latent-keys, latent-quality, latent-attacks, latent-claims; default: all.",
         ),
     ] = [],  # noqa: B006
     dataset: Annotated[

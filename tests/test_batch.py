@@ -64,6 +64,10 @@ def test_names_of_the_files():
         "synthesis_verification.csv",
         "synthesis_ffd.csv",
         "synthesis_lineage.csv",
+        "latent_keys.csv",
+        "latent_quality.csv",
+        "latent_attacks.csv",
+        "latent_claims.csv",
     ]
 
 

@@ -6,6 +6,7 @@ import seaborn as sns
 from manifpt.plotting.attribution import NAMES, confusion, learning_curves, shares, training
 from manifpt.plotting.definitions import errors, manifolds, plane
 from manifpt.plotting.estimation import four_spaces, lengths, strips, verdicts
+from manifpt.plotting.latent import attack_bars, front, key_path, rates
 from manifpt.plotting.synthesis import beside_chance, cosines, lineage, option_spectra, sets
 from manifpt.plotting.tables import accuracies, bars, clusters, curves, embeddings, gains, matrix, profiles, published
 from manifpt.plotting.views import views
@@ -14,6 +15,7 @@ from manifpt.plotting.zoo import contact_sheet, quality, spectra
 __all__ = [
     "NAMES",
     "accuracies",
+    "attack_bars",
     "bars",
     "beside_chance",
     "clusters",
@@ -24,7 +26,9 @@ __all__ = [
     "embeddings",
     "errors",
     "four_spaces",
+    "front",
     "gains",
+    "key_path",
     "learning_curves",
     "lengths",
     "lineage",
@@ -35,6 +39,7 @@ __all__ = [
     "profiles",
     "published",
     "quality",
+    "rates",
     "sets",
     "shares",
     "spectra",

@@ -93,7 +93,9 @@ def tables(
     table: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME", help="2, 4, 5, two-sample, feature-space or held-out; may be repeated. Default: all."
+            metavar="NAME",
+            help="2, 4, 5, two-sample, feature-space, held-out, synthesis-identification, synthesis-verification, "
+            "synthesis-ffd, synthesis-lineage, latent-keys, latent-quality, latent-attacks, latent-claims; default: all.",
         ),
     ] = [],  # noqa: B006
     dataset: Annotated[

@@ -28,7 +28,7 @@ def latent_register(
     shift: Annotated[
         int | None, typer.Option(metavar="N", help="New file: first component; default: last ones.")
     ] = None,
-    sigma: Annotated[float, typer.Option(metavar="X", help="New file: strength of the key.")] = 1.0,
+    sigma: Annotated[float, typer.Option(metavar="X", help="New file: strength of the key.")] = 4.0,
 ) -> None:
     """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it."""
     from manifpt.latent.directions import LatentFingerprinter
@@ -68,8 +68,11 @@ def latent_attribute(
     grid: Annotated[Path, typer.Argument(help="PNG of tiles of 32 pixels.")],
     registry: Users,
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Tiles to read.")] = 1,
-    starts: Annotated[int, typer.Option(min=1, metavar="N", help="Starts for each image.")] = 20,
-    steps: Annotated[int, typer.Option(min=0, metavar="N", help="Of the search.")] = 2000,
+    search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
+    starts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most; default: 60, of adam 2000.")] = None,
     warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: none.")] = 0,
     max_p: Annotated[float, typer.Option(metavar="X", help="False-positive rate of a claim.")] = 1e-6,
 ) -> None:
@@ -78,13 +81,18 @@ def latent_attribute(
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.estimate import LatentEstimator
     from manifpt.latent.keys import Registry
+    from manifpt.latent.newton import NewtonEstimator
     from manifpt.latent.warm import train_warm_start
 
+    searches = {"newton": NewtonEstimator, "adam": LatentEstimator}
+    if search not in searches:
+        raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
     known, images = Registry(registry), files.load_mosaic(grid, n)
     check_claims(known.settings, known, max_p)
     fingerprinter = LatentFingerprinter.from_settings(known.settings)
     first = train_warm_start(fingerprinter, steps=warm) if warm else None
-    estimator = LatentEstimator(fingerprinter, starts=starts, steps=steps, warm_start=first)
+    given = {name: value for name, value in (("starts", starts), ("steps", steps)) if value is not None}
+    estimator = searches[search](fingerprinter, warm_start=first, **given)
     claims = attribute(images, estimator, known, max_p=max_p)
     for number, (decision, p) in enumerate(zip(claims.decision, claims.p, strict=True)):
         typer.echo(f"{number}: {decision} (p = {p:.1g})")

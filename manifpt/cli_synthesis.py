@@ -40,12 +40,16 @@ def synthesis_train_models(
 def synthesis_train(
     name: Annotated[str, typer.Argument(help="Of the extractor to write.")] = "photos",
     dataset: Annotated[
-        str, typer.Option(metavar="NAME", help="Real images in colour for the models to give back.")
-    ] = "photos",
+        list[str], typer.Option(metavar="NAME", help="Real images for the models to give back; may be repeated.")
+    ] = ["photos"],  # noqa: B006
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
     ] = False,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 1500,
+    models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 12,
+    each: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images of each; 1 draws a model for every image, as released.")
+    ] = 5,
     robust: Annotated[bool, typer.Option("--robust", help="Compress, blur and resize images at random.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights and batches.")] = 0,
 ) -> None:
@@ -57,9 +61,9 @@ def synthesis_train(
     if fresh:
         simulator = simulators.FreshModels()
     else:
-        simulator = simulators.TrainedModels(sorted(folder_of(dataset).glob("*.safetensors")))
-    recipe = extractor.Recipe(steps=steps, robust=robust, seed=seed)
-    typer.echo(extractor.train(simulator, load_real(dataset), recipe, name=name))
+        simulator = simulators.TrainedModels(sorted(folder_of("photos").glob("*.safetensors")))
+    recipe = extractor.Recipe(steps=steps, models=models, each=each, robust=robust, seed=seed)
+    typer.echo(extractor.train(simulator, [load_real(one) for one in dataset], recipe, name=name))
 
 
 @synthesis.command("identify", epilog="Example: manifpt synthesis identify --gallery models/ --query unknown/")

@@ -71,3 +71,16 @@ class Results:
         frame = self.frame
         mine = (frame["settings"] == self.settings) & (frame["dataset"] == dataset)
         return frame[mine & frame["method"].isin(methods)]
+
+
+def latest(path: Path) -> pd.DataFrame:
+    """The rows of a table about the models that each dataset had last, without those that later ones took the place of.
+
+    Settings have to name the models' ``samples``, as those of `manifpt.experiments.runner.Budget` do.
+    """
+    frame = pd.read_csv(path)
+    known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
+    samples = frame["settings"].map(lambda name: json.dumps(known[name]["samples"], sort_keys=True))
+    newest = samples.groupby(frame["dataset"]).transform("last")
+    same = ["dataset", "task", "method", "n_per_class", "seed", "metric"]
+    return frame[samples == newest].drop_duplicates(same, keep="last")

@@ -60,6 +60,14 @@ def test_names_of_the_files():
         "two_sample.csv",
         "feature_space.csv",
         "held_out.csv",
+        "synthesis_identification.csv",
+        "synthesis_verification.csv",
+        "synthesis_ffd.csv",
+        "synthesis_lineage.csv",
+        "latent_keys.csv",
+        "latent_quality.csv",
+        "latent_attacks.csv",
+        "latent_claims.csv",
     ]
 
 

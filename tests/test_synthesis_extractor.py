@@ -125,18 +125,46 @@ def test_wrong_recipes(wrong):
         replace(TINY, **wrong)
 
 
-def test_grey_or_large_reals_are_refused(noise):
+def test_large_reals_are_refused(noise):
     with pytest.raises(InputError, match="32x32"):
-        extractor.train(Shades(), noise(4), TINY)
-    with pytest.raises(InputError, match="32x32"):
-        extractor.train(Shades(), noise(4, c=3, size=64), TINY)
+        extractor.train(Shades(), [noise(4), noise(4, c=3, size=64)], TINY)
+
+
+def test_images_of_a_grey_set_stay_grey(noise, tmp_path, monkeypatch):
+    """Both sets are drawn from; what models make of grey images reaches the denoiser grey, the rest in colour."""
+    seen, residuals = [], spectrum.residuals()
+
+    def watched(images):
+        seen.append((images[:, :1] == images).all())
+        return residuals(images)
+
+    class Tinted(Shades):
+        def draw(self, images, *, each):
+            assert images.shape[1] == 3
+            made = super().draw(images, each=each)
+            made.images[:, 0] += 9
+            return made
+
+    monkeypatch.setattr(extractor, "residuals", lambda *_, **__: watched)
+    extractor.train(Tinted(), [noise(4), noise(4, c=3)], replace(TINY, steps=8), name="grey", folder=tmp_path)
+    assert set(seen) == {True, False}
+
+
+def test_encoder_ignores_the_mirrored_half():
+    encoder = extractor.Encoder().eval()
+    spectra = torch.rand(2, 3, 32, 32)
+    other = spectra.clone()
+    other[..., 17:] = 0
+    assert torch.equal(encoder(spectra), encoder(other))
+    other[..., 16] = 0
+    assert not torch.equal(encoder(spectra), encoder(other))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """An extractor after three steps."""
     reals = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
-    return extractor.train(Shades(), reals, TINY, name="tiny", folder=tmp_path_factory.mktemp("extractor"))
+    return extractor.train(Shades(), [reals], TINY, name="tiny", folder=tmp_path_factory.mktemp("extractor"))
 
 
 def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, monkeypatch):
@@ -153,8 +181,8 @@ def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, mon
 
     monkeypatch.setattr(Shades, "draw", fatal)
     with pytest.raises(KeyboardInterrupt):
-        extractor.train(Shades(), reals, TINY, name="tiny")
-    again = extractor.train(Shades(), reals, TINY, name="tiny")
+        extractor.train(Shades(), [reals], TINY, name="tiny")
+    again = extractor.train(Shades(), [reals], TINY, name="tiny")
     assert len(calls) == 4
     whole, parts = (files.load_tensors(path)[0] for path in (checkpoint, again))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -164,7 +192,7 @@ def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, mon
 
 def test_robust_training_takes_other_steps(checkpoint, tmp_path):
     reals = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
-    robust = extractor.train(Shades(), reals, replace(TINY, robust=True), name="robust", folder=tmp_path)
+    robust = extractor.train(Shades(), [reals], replace(TINY, robust=True), name="robust", folder=tmp_path)
     plain, other = (files.load_tensors(path)[0] for path in (checkpoint, robust))
     assert not all(torch.equal(plain[key], other[key]) for key in plain)
 

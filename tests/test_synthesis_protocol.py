@@ -54,7 +54,9 @@ def test_similarities_are_cosines_with_the_mean_feature():
 def test_identification_of_models_that_stand_apart_is_perfect_and_scale_does_not_count():
     features, labels = clouds()
     scaled = features * np.random.default_rng(1).uniform(0.1, 10, (len(labels), 1))
-    assert identification(scaled, labels, shots=3, seed=0) == {"accuracy": 1, "macro_f1": 1, "chance": 0.25}
+    scores, right = identification(scaled, labels, shots=3, seed=0)
+    assert scores == {"accuracy": 1, "macro_f1": 1, "chance": 0.25}
+    assert right.tolist() == [True] * (120 - 12)
 
 
 def test_identification_against_a_loop():
@@ -67,7 +69,8 @@ def test_identification_against_a_loop():
             mean = np.mean([features[i] for i in gallery if labels[i] == model], axis=0)
             scores[model] = features[query] @ mean / np.linalg.norm(features[query]) / np.linalg.norm(mean)
         named.append(max(scores, key=scores.get))
-    got = identification(features, labels, shots=5, seed=2)
+    got, right = identification(features, labels, shots=5, seed=2)
+    assert right.tolist() == (np.array(named) == labels[queries]).tolist()
     assert got["accuracy"] == pytest.approx(np.mean(np.array(named) == labels[queries]))
     assert got["macro_f1"] == pytest.approx(f1_score(labels[queries], named, average="macro"))
     assert 0.25 < got["accuracy"] < 1
@@ -76,7 +79,7 @@ def test_identification_against_a_loop():
 def test_identification_without_a_signal_is_at_chance():
     features, labels = clouds(n=1000)
     noise = np.random.default_rng(5).normal(size=features.shape)
-    scores = identification(noise, labels, shots=10, seed=0)
+    scores, _ = identification(noise, labels, shots=10, seed=0)
     assert scores["accuracy"] == pytest.approx(scores["chance"], abs=0.04)
 
 
@@ -108,7 +111,8 @@ def test_best_threshold_is_the_best_of_all():
 
 def test_verification_of_models_that_stand_apart():
     features, labels = clouds(spread=1e-3)
-    scores = verification(features, labels, held_out=np.arange(120) < 60, seed=0, n_pairs=200)
+    scores, right = verification(features, labels, held_out=np.arange(120) < 60, seed=0, n_pairs=200)
+    assert right.tolist() == [True] * 200
     assert (scores["auc"], scores["accuracy"], scores["accuracy_oracle"]) == (1, 1, 1)
 
 
@@ -119,7 +123,8 @@ def test_threshold_comes_from_the_held_out_pairs_alone():
     near = np.where(labels[:, None] == 0, axes[0], axes[0] + 0.5 * axes[1])
     far = np.where(labels[:, None] == 0, axes[0], axes[1])
     far[::4] += 0.8 * axes[2]  # half of one model: the cosine within it falls below that of the near models
-    scores = verification(np.where(held_out[:, None], far, near), labels, held_out=held_out, seed=0, n_pairs=400)
+    scores, right = verification(np.where(held_out[:, None], far, near), labels, held_out=held_out, seed=0, n_pairs=400)
+    assert right.sum() == 200
     assert scores["auc"] == scores["accuracy_oracle"] == 1
     assert scores["accuracy"] == 0.5
     assert 0 < scores["threshold"] < np.cos(np.arctan(0.5))

@@ -8,8 +8,21 @@ import pandas as pd
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.experiments import feature_space, held_out, table2, table4, table5, two_sample
+from manifpt.experiments import (
+    feature_space,
+    held_out,
+    latent,
+    latent_claims,
+    lineage,
+    synthesis,
+    synthesis_sets,
+    table2,
+    table4,
+    table5,
+    two_sample,
+)
 from manifpt.gm import load_gm
+from manifpt.synthesis.extractor import Recipe
 from manifpt.zoo.registry import DATASETS
 
 PROFILES = ("smoke", "full")
@@ -52,7 +65,9 @@ RGB = ("manifpt-rgb-nearest",)
 TESTED = {"seeds": (0,), "n_reference": 2000}
 TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
+FEW = {"seeds": (0,), "n": 2}
 EACH = tuple((name,) for name in DATASETS)
+FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
@@ -60,6 +75,14 @@ TABLES = {
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
+    "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
+    "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, {"sets": ("full",), "recipe": Recipe(5), "n_test": 20}),
+    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"steps": (0, 5), "n_test": 20}),
+    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
+    "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),
+    "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}),
+    "latent-claims": Table(latent_claims.latent_claims, FASHION, {"n": 1, "steps": 2}),
 }
 
 

@@ -10,6 +10,7 @@ from manifpt.answers import Answers
 from manifpt.baselines import BASELINES
 from manifpt.experiments.runner import MIDDLE
 from manifpt.experiments.verdicts import holm, paired_bootstrap, verdict
+from manifpt.results import latest
 
 RAW = "control-raw"
 
@@ -81,6 +82,48 @@ def table5_claims(path: Path) -> pd.DataFrame:
                     "verdict": verdict([1.0], [adjusted]),
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str = "synthesis-photos") -> pd.DataFrame:
+    """ "On unseen models, more than so many points above existing methods" (Model Synthesis), by dataset and task.
+
+    The verdict is ``agrees`` where the extractor is above every other method by that many points at least, each
+    difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where one
+    is significantly above it.
+
+    Parameters
+    ----------
+    path
+        ``synthesis_identification.csv`` or ``synthesis_verification.csv``.
+    points
+        Of accuracy, in per cent: 40 for identification, 15 for verification.
+    n_per_class
+        Images a model in the gallery; 1 for verification.
+    method
+        The extractor; other ones are left out.
+    """
+    frame, answers = latest(path), Answers(path)
+    frame = frame[frame["n_per_class"] == n_per_class]
+    rows = []
+    for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
+        others = [name for name in part["method"].unique() if not name.startswith("synthesis-")]
+        accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
+        best = accuracy.loc[others, "mean"].idxmax()
+        against = comparisons(part, answers, method, others)
+        order = verdict(against["gain"], against["p_holm"])
+        enough = 100 * against["gain"].min() >= points
+        rows.append(
+            {
+                "claim": f"{path.stem.partition('_')[2]}, {dataset}: {task}",
+                "paper": f"+{points:g} points",
+                "ours": _value(accuracy.loc[method]),
+                "best other": f"{_value(accuracy.loc[best])} ({best})",
+                "gain": f"{100 * against['gain'].min():+.1f} points",
+                "n": f"{part['n'].max()} answers, {part['seed'].nunique()} splits",
+                "verdict": "weaker" if order == "agrees" and not enough else order,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -81,12 +81,27 @@ ATTACKS: dict[str, Callable[[Tensor], Tensor]] = {
     "brightness": brightness,
 }
 
+MODELS = {  # of those that are not smooth: what is expected, and its stand-in
+    "noise": (ATTACKS["none"], ATTACKS["none"]),
+    "jpeg": (jpeg, ATTACKS["none"]),
+    "combination": (lambda images: jpeg(blur(images)), blur),
+}
+
 
 def attack_named(name: str) -> Callable[[Tensor], Tensor]:
     """The attack of that name; `InputError` for an unknown one."""
     if name not in ATTACKS:
         raise InputError(f"attack: {name!r} is unknown; choose one of {', '.join(ATTACKS)}")
     return ATTACKS[name]
+
+
+def modelled(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """What an estimator by linearisation expects of a known attack, and a smooth stand-in whose derivatives it takes.
+
+    Noise is expected to be zero, and JPEG, which is a staircase, to have the derivative of the identity.
+    """
+    attack_named(name)
+    return MODELS.get(name, (ATTACKS[name], ATTACKS[name]))
 
 
 def attacked(images: np.ndarray, name: str, *, seed: int = 0) -> np.ndarray:

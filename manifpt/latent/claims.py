@@ -13,6 +13,7 @@ from scipy.stats import binom
 from manifpt.errors import InputError
 from manifpt.latent.estimate import LatentEstimator
 from manifpt.latent.keys import Registry
+from manifpt.latent.newton import NewtonEstimator
 
 NOT_OURS = "not ours"
 MAX_P = 1e-6
@@ -52,7 +53,12 @@ def false_positive_rate(distance: int | np.ndarray, key_length: int, users: int 
 
 
 def attribute(
-    images: np.ndarray, estimator: LatentEstimator, registry: Registry, *, max_p: float = MAX_P, seed: int = 0
+    images: np.ndarray,
+    estimator: LatentEstimator | NewtonEstimator,
+    registry: Registry,
+    *,
+    max_p: float = MAX_P,
+    seed: int = 0,
 ) -> Claims:
     """Name the user whose key an image carries, where a wrong claim has probability below `max_p`.
 

@@ -35,7 +35,7 @@ class LatentFingerprinter:
     shift
         First component of the key, counted from the largest variance; None for the last ones, of least variance.
     sigma
-        Strength of the key.
+        Strength of the key; 1 in the released code.
     scale
         ``equal``: σ is `sigma` (released code); ``deviation``: σ_j is `sigma` times the component's deviation s_j.
     repeat
@@ -70,7 +70,7 @@ class LatentFingerprinter:
         *,
         key_length: int = 16,
         shift: int | None = None,
-        sigma: float = 1.0,
+        sigma: float = 4.0,
         scale: str = "equal",
         repeat: int = 1,
         content: str = "gaussian",

@@ -117,7 +117,7 @@ class LatentEstimator:
         InputError
             Images that the generator cannot have made: another type or shape.
         """
-        target = self._checked(images)
+        target = checked_images(self.fingerprinter, images)
         alpha, kappa = self._begin(target, seed)  # (n, starts, …)
         rows = torch.arange(len(target)).repeat_interleave(self.starts)
         x = torch.cat([alpha / self._unit, kappa], 2).flatten(0, 1)  # (n * starts, m + key_length)
@@ -128,22 +128,10 @@ class LatentEstimator:
         bits = (phi > 0.5).to(torch.uint8)
         return Estimate(*(tensor.cpu().numpy() for tensor in (bits, phi, alpha, loss)))
 
-    def _checked(self, images: np.ndarray) -> Tensor:
-        with torch.no_grad():
-            shape = tuple(self.fingerprinter.generator.render(self.fingerprinter.mean_[None]).shape[1:])
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-            raise InputError(
-                f"images: uint8 (n, {', '.join(map(str, shape))}) expected, not {images.dtype} {images.shape}"
-            )
-        return to_float(images).to(self.fingerprinter.mean_)
-
     def _begin(self, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Starts: centred Latin-hypercube contents in ± s_j and undecided keys, the same for every image."""
-        deviations, n = self.fingerprinter.deviations_, len(target)
-        cube = qmc.LatinHypercube(len(deviations), scramble=False, rng=seed).random(self.starts)
-        alpha = (2 * torch.from_numpy(cube).to(deviations) - 1) * deviations
-        alpha = alpha.repeat(n, 1, 1)
+        n = len(target)
+        alpha = cube(self.fingerprinter, self.starts, seed).repeat(n, 1, 1)
         kappa = alpha.new_zeros(n, self.starts, self.fingerprinter.key_length)
         if self.warm_start:
             guess, logits = self.warm_start.guess(target)
@@ -195,6 +183,23 @@ class LatentEstimator:
         if self.pixel:
             loss = loss + (images - wanted[0]).square().mean((1, 2, 3))
         return loss + self._perceptual.to_features(images, wanted[1:]) if self._perceptual else loss
+
+
+def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Tensor:
+    """Images as float32 in [-1, 1]; `InputError` if the generator cannot have made them: another type or shape."""
+    with torch.no_grad():
+        shape = tuple(fingerprinter.generator.render(fingerprinter.mean_[None]).shape[1:])
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+        raise InputError(f"images: uint8 (n, {', '.join(map(str, shape))}) expected, not {images.dtype} {images.shape}")
+    return to_float(images).to(fingerprinter.mean_)
+
+
+def cube(fingerprinter: LatentFingerprinter, starts: int, seed: int) -> Tensor:
+    """Centred Latin-hypercube contents in ± s_j, float32 `(starts, m)`."""
+    deviations = fingerprinter.deviations_
+    points = qmc.LatinHypercube(len(deviations), scramble=False, rng=seed).random(starts)
+    return (2 * torch.from_numpy(points).to(deviations) - 1) * deviations
 
 
 def _keep(optimiser: torch.optim.Adam, x: Tensor, rows: Tensor) -> Tensor:

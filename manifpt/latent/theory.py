@@ -21,7 +21,7 @@ from manifpt.latent.directions import LatentFingerprinter
 from manifpt.latent.generators import LatentGenerator
 
 ROUNDING = 2 / 255 / np.sqrt(12)  # standard deviation of the error of 8 bits, in images from -1 to 1
-CHUNK = 32  # directions differentiated at a time
+CHUNK = 64  # directions differentiated at a time
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,22 @@ class Prediction:
     ----------
     schur
         S, float64 `(key_length, key_length)`.
+    separation
+        Noise at which each bit lies one deviation from undecided, float64 `(key_length,)`: :math:`1 / (2
+        \sqrt{[S^{-1}]_{jj}})`.
     bit_error
-        Probability that each bit is read wrongly, float64 `(key_length,)`: :math:`Q(1 / (2 s \sqrt{[S^{-1}]_{jj}}))`.
+        Probability that each bit is read wrongly, float64 `(key_length,)`: :math:`Q(\mathrm{separation} / s)`.
     key_success
         Lower bound of the probability that the whole key is read: one minus their sum, or 0.
     change
         Mean over keys of the squared distance of the image to that without a key,
-        :math:`(\mathrm{tr}(B^\top B) + 1^\\top B^\top B 1) / 4`.
+        :math:`(\mathrm{tr}(B^\top B) + 1^\top B^\top B 1) / 4`.
     change_bound
-        :math:`\lambda_\max(B^\top B) d_\\varphi / 2`, not less than `change`.
+        :math:`\lambda_\max(B^\top B) d_\varphi / 2`, not less than `change`.
     """
 
     schur: np.ndarray
+    separation: np.ndarray
     bit_error: np.ndarray
     key_success: float
     change: float
@@ -89,10 +93,11 @@ def predict(
         ridge = np.diag(noise / fingerprinter.deviations_.double().cpu().numpy())
         a, b = np.vstack([a, ridge]), np.vstack([b, np.zeros((len(ridge), b.shape[1]))])
     schur = _schur(a, b)
-    error = norm.sf(1 / (2 * noise * np.sqrt(_inverse_diagonal(schur))))
     change = (np.trace(gram) + gram.sum()) / 4
     bound = np.linalg.eigvalsh(gram)[-1] * len(gram) / 2
-    return Prediction(schur, error, max(0.0, 1 - error.sum()), float(change), float(bound))
+    separation = 1 / (2 * np.sqrt(_inverse_diagonal(schur)))
+    error = norm.sf(separation / noise)
+    return Prediction(schur, separation, error, max(0.0, 1 - error.sum()), float(change), float(bound))
 
 
 def _schur(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,12 +7,15 @@ with the feature f of an image and its model m (batch-hard triplets of Hermans e
 AdamW, rate annealed by cosine with warm restarts after 15 of 40 epochs, down to a tenth, gradients clipped to norm 1.
 
 Differences to the released code: a small ResNet without ImageNet weights in place of ResNet50, 256 features in place of
-2,048; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; spectra are standardised by
-channel; the feature is the moving average's. Not copied: gradients that are never set to zero, clipping before the
-gradients are there, an encoder that runs twice a step.
+2,048; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; of a spectrum the half that
+is not the other's mirror is read, each frequency standardised, by a linear map beside the ResNet; where a batch of
+real images is grey, so are the images that synthetic models make of it; the feature is the moving average's. Not
+copied: gradients that are never set to zero, clipping before the gradients are there, an encoder that runs twice a
+step.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,13 +60,13 @@ class Recipe:
     """
 
     steps: int = 1500
-    models: int = 24
-    each: int = 4
+    models: int = 12
+    each: int = 5
     log: bool = True
     denoiser: str = "dncnn"
     real: str = "photos"
     robust: bool = False
-    rate: float = 1e-3
+    rate: float = 5e-4
     seed: int = 0
 
     def __post_init__(self):
@@ -73,11 +76,25 @@ class Recipe:
             )
 
 
-class Encoder(nn.Sequential):
-    """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: each channel standardised, then the ResNet of `manifpt.ssl`."""
+class Encoder(nn.Module):
+    """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: a linear map of the standardised spectrum, plus a ResNet of it.
+
+    The mean over space at the end of the ResNet forgets at which frequency something was; the linear map does not. The
+    ResNet comes in with a factor that is zero at first, so that training begins with a linear reader.
+    """
 
     def __init__(self):
-        super().__init__(nn.BatchNorm2d(3, affine=False), Backbone(3))
+        super().__init__()
+        self.half = (3, SIZE, SIZE // 2 + 1)  # the other columns mirror these
+        self.standardise = nn.BatchNorm1d(math.prod(self.half), affine=False)
+        self.linear = nn.Linear(math.prod(self.half), WIDTHS[-1])
+        self.resnet, self.gain = Backbone(3), nn.Parameter(torch.zeros(()))
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """As the class says."""
+        rows = self.standardise(spectra[..., : SIZE // 2 + 1].flatten(1))  # (n, 3 * 32 * 17)
+        images = rows.unflatten(1, self.half).contiguous(memory_format=torch.channels_last)
+        return self.linear(rows) + self.gain * self.resnet(images)
 
 
 def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> Tensor:
@@ -112,7 +129,7 @@ def degradation() -> nn.Sequential:
 
 def train(
     simulator: Simulator,
-    reals: np.ndarray,
+    reals: Sequence[np.ndarray],
     recipe: Recipe | None = None,
     *,
     name: str = "photos",
@@ -123,7 +140,8 @@ def train(
     Parameters
     ----------
     reals
-        What the simulator's models are shown, uint8 `(n, 3, 32, 32)`.
+        Real sets, uint8 `(n, c, 32, 32)` each, c 1 or 3; one of them, drawn anew for each step, is what the simulator's
+        models are shown.
     name
         The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default below ``paths.home() / "networks"``.
 
@@ -133,15 +151,17 @@ def train(
         Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
     """
     recipe = recipe or Recipe()
-    check_images(reals, "reals")
-    if reals.shape[1:] != (3, SIZE, SIZE):
-        raise InputError(f"reals: shape {reals.shape}; images in colour of 32x32 pixels, (n, 3, 32, 32), expected")
-    task = _task(simulator, recipe)
-    settings = {"recipe": asdict(recipe), "reals": trained.checksum(reals), "categories": simulator.categories}
+    for images in reals:
+        check_images(images, "reals")
+        if images.shape[2:] != (SIZE, SIZE):
+            raise InputError(f"reals: shape {images.shape}; images of {SIZE}x{SIZE} pixels expected")
+    task, size = _task(simulator, recipe), recipe.models * recipe.each
+    settings = {"recipe": asdict(recipe), "reals": [*map(trained.checksum, reals)], "categories": simulator.categories}
     settings |= simulator.settings
+    draws = [training.random_batches(torch.from_numpy(images), size) for images in reals]
     seconds = training.train(
         task,
-        training.random_batches(torch.from_numpy(reals), recipe.models * recipe.each),
+        lambda step: draws[int(torch.randint(len(draws), ()))](step),
         steps=recipe.steps,
         seed=recipe.seed,
         settings=settings,
@@ -161,13 +181,15 @@ def _task(simulator: Simulator, recipe: Recipe) -> Task:
     residual, degrade = residuals(recipe.denoiser, real=recipe.real), degradation()
 
     def update(images: Tensor, step: int) -> dict[str, float]:
-        made = simulator.draw(images, each=recipe.each)
+        made = simulator.draw(images.expand(-1, 3, -1, -1), each=recipe.each)
+        if images.shape[1] == 1:
+            made.images = made.images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1)
         if recipe.robust:
             degraded = degrade(made.images.float() / 255)
             made.images = degraded.mul(255).round().clamp(0, 255).to(torch.uint8)
         spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), log=recipe.log))
         with autocast(spectra.device):
-            features = encoder(spectra.to(memory_format=torch.channels_last))
+            features = encoder(spectra)
         features = features.float()
         entropy = F.cross_entropy(head(features), made.category)
         triplet = triplet_loss(features, made.model)
@@ -222,3 +244,10 @@ def find(name: str = "photos") -> Path:
         if (path := folder / f"extractor-{name}.safetensors").exists():
             return path
     raise InputError(f"extractor {name!r}: not trained yet; `manifpt synthesis train` makes it")
+
+
+def shipped() -> list[str]:
+    """Names of the extractors that ship."""
+    return [
+        path.stem.removeprefix("extractor-") for path in sorted(paths.data().glob("networks/extractor-*.safetensors"))
+    ]

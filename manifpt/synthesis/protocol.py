@@ -69,8 +69,17 @@ def similarities(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray) -
     return models, unit(queries) @ unit(means).T
 
 
-def identification(features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int | None) -> dict[str, float]:
-    """1:N identification: ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1].
+def identification(
+    features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int | None
+) -> tuple[dict[str, float], np.ndarray]:
+    """1:N identification of every image outside the gallery.
+
+    Returns
+    -------
+    scores
+        ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1].
+    right
+        Which queries were named rightly, bool `(n - models * shots,)`, in the order of `split`.
 
     Raises
     ------
@@ -82,7 +91,8 @@ def identification(features: np.ndarray, labels: np.ndarray, *, shots: int, seed
     models, cosine = similarities(features[gallery], labels[gallery], features[queries])
     named, true = models[cosine.argmax(1)], labels[queries]
     f1 = f1_score(true, named, average="macro", labels=models, zero_division=0)
-    return {"accuracy": float((named == true).mean()), "macro_f1": float(f1), "chance": 1 / len(models)}
+    right = named == true
+    return {"accuracy": float(right.mean()), "macro_f1": float(f1), "chance": 1 / len(models)}, right
 
 
 def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +128,7 @@ def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndar
 
 def verification(
     features: np.ndarray, labels: np.ndarray, *, held_out: np.ndarray, seed: int, n_pairs: int = N_PAIRS
-) -> dict[str, float]:
+) -> tuple[dict[str, float], np.ndarray]:
     """1:1 verification on as many pairs of one model as of two.
 
     Parameters
@@ -128,9 +138,11 @@ def verification(
 
     Returns
     -------
-    dict
+    scores
         auc; accuracy, at the threshold of the held-out pairs; accuracy_oracle, at the best one for the judged pairs
         (what the paper's code reports); threshold, that of the held-out pairs.
+    right
+        Which judged pairs the held-out threshold decides rightly, bool `(n_pairs,)`.
 
     Raises
     ------
@@ -140,13 +152,13 @@ def verification(
     features, labels = _checked(features, labels)
     scores, same = _scores(features[~held_out], labels[~held_out], n_pairs, seed)
     threshold = best_threshold(*_scores(features[held_out], labels[held_out], n_pairs, seed))
-    oracle = best_threshold(scores, same)
+    right = (scores >= threshold) == same
     return {
         "auc": float(roc_auc_score(same, scores)),
-        "accuracy": float(((scores >= threshold) == same).mean()),
-        "accuracy_oracle": float(((scores >= oracle) == same).mean()),
+        "accuracy": float(right.mean()),
+        "accuracy_oracle": float(((scores >= best_threshold(scores, same)) == same).mean()),
         "threshold": threshold,
-    }
+    }, right
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:

@@ -6,7 +6,8 @@ after its batch, so there it is the architecture, one of 288; the triplet loss t
 
 *A fresh model is not trained but solved.* Its inner weights are drawn as at the start of a training. With the features
 h of its last convolution's input and the target z, the pixel before the last norm and activation, that convolution is
-the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h.
+the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h
+around every third pixel of every third row, which meets all phases of an upsampling by 2.
 Batch norms keep the statistics of these images; one at the end is set to pass them on unchanged. This is ours, not the
 paper's: 5,760 models are then replaced by as many as there are batches times models in one.
 """
@@ -27,6 +28,7 @@ from manifpt.synthesis.train import load, to_pixels
 
 RIDGE = 1e-3  # of the mean square of the features
 FIT_ON = 8  # images
+EVERY = 3  # pixel is fitted
 
 
 @dataclass
@@ -89,7 +91,10 @@ class TrainedModels:
 
 
 class FreshModels:
-    """Simulator that makes a model for every `each` images of every batch, and keeps none."""
+    """Simulator that makes a model for every `each` images of every batch, and keeps none.
+
+    Architectures are drawn in pairs: a batch then has, for most models, a sibling of another seed to be told from.
+    """
 
     def __init__(self):
         self.space = architectures()
@@ -99,7 +104,8 @@ class FreshModels:
     @torch.no_grad()
     def draw(self, images: Tensor, *, each: int) -> Synthetic:
         """See `Simulator`."""
-        category = torch.randint(self.categories, (len(images) // each,))
+        groups = len(images) // each
+        category = torch.randint(self.categories, (groups // 2 + 1,)).repeat_interleave(2)[:groups]
         made = []
         for number, index in enumerate(category.tolist()):
             model = build(self.space[index], seed=int(torch.randint(2**31, ())))
@@ -121,9 +127,9 @@ def solve(model: SyntheticModel, images: Tensor) -> None:
     for module in leaves[:last]:
         features = module(features)
     target = _before_activation(model, images)
-    rows = F.unfold(features, 3, padding=1).transpose(1, 2).flatten(0, 1)  # (n * h * w, 9 * width)
+    rows = F.unfold(features, 3, padding=1, stride=EVERY).transpose(1, 2).flatten(0, 1)  # (pixels, 9 * width)
     rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-    z = target.permute(0, 2, 3, 1).flatten(0, 2)  # (n * h * w, 3)
+    z = target[..., ::EVERY, ::EVERY].permute(0, 2, 3, 1).flatten(0, 2)  # (pixels, 3)
     gram = (rows.T @ rows).double()
     gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     weights = torch.linalg.solve(gram, (rows.T @ z).double()).float()  # (9 * width + 1, 3)

@@ -1,0 +1,269 @@
+"""Latent fingerprints measured: what is read of keys, what keys cost, what attacks leave of them.
+
+Three tables. Their column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
+attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from manifpt.embeddings import embed
+from manifpt.gm import GMDataset
+from manifpt.latent.attacks import ATTACKS, NOISE, attacked
+from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
+from manifpt.latent.estimate import Estimate, LatentEstimator
+from manifpt.latent.generators import load_generator
+from manifpt.latent.keys import random_keys
+from manifpt.latent.newton import NewtonEstimator
+from manifpt.latent.shallow import ShallowFingerprinter
+from manifpt.latent.theory import ROUNDING, jacobian, predict
+from manifpt.latent.warm import train_warm_start
+from manifpt.metrics import frechet_distance
+from manifpt.results import Results
+from manifpt.zoo.perceptual import Perceptual
+
+CONTENTS = 3  # where the generator is linearised, for a prediction
+REPEAT = {"ldm": 3}  # components a bit
+TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a fingerprint; the model ``shallow`` is the visible pattern on images of ``stylegan2``."""
+
+    model: str = "stylegan2"
+    key_length: int = 16
+    shift: int = 240
+    sigma: float = 4.0
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.key_length} bits, shift {self.shift}, sigma {self.sigma:g}"
+
+    def fingerprinter(self, dataset: str) -> LatentFingerprinter:
+        """Of the latent code; of ``shallow``, that of the images under the pattern."""
+        repeat = REPEAT.get(self.model, 1)
+        options = {"key_length": self.key_length, "shift": self.shift, "repeat": repeat}
+        content = "sample" if self.model == "ldm" else "gaussian"
+        label = "stylegan2" if self.model == "shallow" else self.model
+        sigma = 1.0 if self.model == "shallow" else self.sigma
+        generator = load_generator(label, dataset=dataset)
+        return LatentFingerprinter(generator, sigma=sigma, content=content, **options)
+
+
+def points(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with the parts of its tasks as columns: model, key_length, shift, sigma."""
+    parts = frame["task"].str.extract(TASK)
+    kinds = {"key_length": int, "shift": int, "sigma": float}
+    return frame.assign(**parts.astype(kinds))
+
+
+STRENGTHS = (4.0, 2.0, 1.0, 0.5, 0.25)
+DEFAULT = Point()
+SWEEP = (
+    *(Point(sigma=sigma) for sigma in STRENGTHS),
+    *(Point(shift=shift, sigma=1.0) for shift in (0, 32, 64, 128)),
+    *(Point(key_length=length, shift=256 - length, sigma=sigma) for length in (32, 64) for sigma in (4.0, 1.0)),
+    *(Point("ldm", shift=128, sigma=sigma) for sigma in (1.0, 2.0)),
+    *(Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02, 0.05)),
+)
+
+
+class Reading:
+    """One point's keys and images of one seed, and those who read them."""
+
+    def __init__(self, gm: GMDataset, point: Point, n: int, seed: int):
+        self.point, self.seed, self.n = point, seed, n
+        self.fingerprinter = point.fingerprinter(gm.name)
+        self.keys = random_keys(n, point.key_length, np.random.default_rng(seed))
+        self.shallow = None
+        if point.model == "shallow":
+            self.shallow = ShallowFingerprinter(self.fingerprinter, sigma=point.sigma)
+        self.images = (self.shallow or self.fingerprinter).embed(self.keys, n, seed + 1)
+        self.plain = self.fingerprinter.embed(None, n, seed + 1)
+
+    def read(self, images: np.ndarray, reader: str = "newton", **options) -> dict[str, float]:
+        """Share of whole keys and of bits, and the residual that is left."""
+        if self.shallow:
+            bits, loss = self.shallow.read(images), np.array([np.nan])
+        else:
+            found = READERS[reader](self.fingerprinter, **options).estimate(images, seed=self.seed)
+            bits, loss = found.bits, found.loss
+        right = bits == self.keys
+        return {"key_accuracy": right.all(1).mean(), "bit_accuracy": right.mean(), "residual": float(loss.mean())}
+
+    def predict(self, noise: float = ROUNDING) -> dict[str, float]:
+        """What the linearisation at some of the contents says."""
+        codes = self.fingerprinter.compose(
+            self.fingerprinter.contents(CONTENTS, seed=self.seed + 1),
+            self.fingerprinter.mean_.new_full((CONTENTS, self.point.key_length), 0.5),
+        )
+        derivatives = [jacobian(self.fingerprinter.generator, code) for code in codes]
+        found = [predict(self.fingerprinter, derivative, noise=noise, prior=True) for derivative in derivatives]
+        return {
+            "predicted_bit_accuracy": 1 - np.mean([one.bit_error.mean() for one in found]),
+            "predicted_key_accuracy": np.mean([np.prod(1 - one.bit_error) for one in found]),
+            "separation": np.median([one.separation.min() for one in found]),
+        }
+
+
+def _warmed(steps: int, **options) -> Callable:
+    def reader(fingerprinter: LatentFingerprinter):
+        return NewtonEstimator(fingerprinter, warm_start=train_warm_start(fingerprinter), steps=steps, **options)
+
+    return reader
+
+
+READERS: dict[str, Callable] = {
+    "newton": NewtonEstimator,
+    "newton-warm": _warmed(60),
+    "warm": _warmed(0),
+    "adam": lambda fingerprinter: LatentEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
+}
+
+
+def latent_keys(
+    gm: GMDataset,
+    *,
+    sweep: Sequence[Point] = SWEEP,
+    readers: Sequence[str] = tuple(READERS),
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 34,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Read keys at every point by Gauss-Newton, and at the default by the other readers; rows at `path` are kept.
+
+    Returns
+    -------
+    Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
+    ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``.
+    """
+    runs = [(point, "newton") for point in sweep] + [(DEFAULT, name) for name in readers if name != "newton"]
+
+    def measure(reading: Reading, method: str) -> dict[str, float]:
+        scores = reading.read(reading.images, method)
+        return scores if method != "newton" or reading.shallow else scores | reading.predict()
+
+    return _table(gm, runs, measure, seeds=seeds, n=n, path=path, progress=progress)
+
+
+def latent_quality(
+    gm: GMDataset,
+    *,
+    sweep: Sequence[Point] = SWEEP,
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 1000,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
+
+    Returns
+    -------
+    Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
+    more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
+    """
+
+    def measure(reading: Reading, method: str) -> dict[str, float]:
+        others = (reading.fingerprinter.embed(None, n, 1000 + 2 * reading.seed + i) for i in range(2))
+        marked, plain, again = (embed(images, "sl") for images in (reading.images, *others))
+        distance = Perceptual()
+        pairs = [to_float(images).split(100) for images in (reading.images, reading.plain)]
+        twins = [distance(a, b).mean().item() for a, b in zip(*pairs, strict=True)]
+        rms = (to_float(reading.images) - to_float(reading.plain)).square().mean((1, 2, 3)).sqrt().mean()
+        scores = {"fd": frechet_distance(marked, plain), "fd_floor": frechet_distance(again, plain)}
+        return scores | {"perceptual": np.mean(twins), "rms": float(rms)}
+
+    return _table(gm, [(point, "twins") for point in sweep], measure, seeds=seeds, n=n, path=path, progress=progress)
+
+
+REMOVAL = "remove"  # by someone who has the generator: read, and render without the key
+ATTACKED = (DEFAULT, Point(sigma=1.0), Point("shallow", sigma=0.02))
+
+
+def latent_attacks(
+    gm: GMDataset,
+    *,
+    sweep: Sequence[Point] = ATTACKED,
+    attacks: Sequence[str] = (*ATTACKS, REMOVAL),
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 12,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Read keys after attacks that the estimator does not know of, or knows (method ``… known``).
+
+    Returns
+    -------
+    Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
+    """
+    methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
+
+    def measure(reading: Reading, method: str) -> dict[str, float]:
+        name, _, known = method.partition(" ")
+        if name == REMOVAL:
+            found = NewtonEstimator(reading.fingerprinter).estimate(reading.images, seed=reading.seed)
+            images = without_key(reading.fingerprinter, found)
+        else:
+            images = attacked(reading.images, name, seed=reading.seed)
+        change = (to_float(images) - to_float(reading.images)).square().mean((1, 2, 3)).sqrt().mean()
+        scores = reading.read(images, attack=name) if known else reading.read(images)
+        if name == "noise" and not reading.shallow:
+            scores |= reading.predict(NOISE)
+        return scores | {"rms": float(change)}
+
+    return _table(gm, methods, measure, seeds=seeds, n=n, path=path, progress=progress)
+
+
+def _known(point: Point, attack: str) -> tuple[str, ...]:
+    """Who reads: someone who does not know the attack, and someone who does, where that makes a difference."""
+    same = attack in ("none", "noise", REMOVAL)  # that of noise is expected to be zero
+    return ("",) if same or point.model == "shallow" else ("", " known")
+
+
+def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarray:
+    """The images made again by someone who has the generator and read them: all bits one half, uint8 `(n, c, h, w)`."""
+    alpha = fingerprinter.mean_.new_tensor(found.alpha)
+    half = alpha.new_full((len(alpha), fingerprinter.key_length), 0.5)
+    return to_bytes(fingerprinter.generator.render(fingerprinter.compose(alpha, half)))
+
+
+def _table(
+    gm: GMDataset,
+    runs: Sequence[tuple[Point, str]],
+    measure: Callable[[Reading, str], dict[str, float]],
+    *,
+    seeds: Sequence[int],
+    n: int,
+    path: Path | None,
+    progress: bool,
+) -> pd.DataFrame:
+    """Rows of every run and seed; those already at `path`, made with the same checkpoints, are kept."""
+    checksums = {point.model: checksum(gm, point.model) for point, _ in runs}
+    results = Results(path, {"generators": checksums})
+    reading = lru_cache(maxsize=1)(lambda point, seed: Reading(gm, point, n, seed))
+    for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
+        key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
+        if not results.has(**key):
+            started = time.perf_counter()
+            scores = measure(reading(point, seed), method)
+            results.add(scores, n=n, seconds=time.perf_counter() - started, **key)
+    return results.of(dataset=gm.name, methods=[method for _, method in runs])
+
+
+def _each(runs: Sequence, seeds: Sequence[int]) -> Iterator:
+    """Seed by seed, so that an interrupted table has all points of its first seeds."""
+    return ((run, seed) for seed in seeds for run in runs)
+
+
+def checksum(gm: GMDataset, model: str) -> str:
+    """Beginning of that of the weights which a model of a `Point` has."""
+    label = "stylegan2" if model == "shallow" else model
+    return load_generator(label, dataset=gm.name).checksum[:12]

@@ -1,0 +1,72 @@
+"""Is an image of someone else ever claimed? Users' own images, those of other models, and real ones, read alike."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from manifpt.experiments.latent import Point, checksum
+from manifpt.gm import GMDataset
+from manifpt.latent.claims import NOT_OURS, attribute
+from manifpt.latent.keys import Registry
+from manifpt.latent.newton import NewtonEstimator
+from manifpt.results import Results
+
+OWN = "own"
+POINT = Point(key_length=32, shift=224)  # 16 bits can never support a claim
+
+
+def latent_claims(
+    gm: GMDataset,
+    *,
+    point: Point = POINT,
+    users: int = 20,
+    seeds: Sequence[int] = (0,),
+    n: int = 63,
+    steps: int = 60,
+    path: Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Attribute n images of each class of the dataset (the method), and n of each of the method ``own``.
+
+    Of the generator's own samples, which carry no key either, n are among the classes. A seed draws users' keys and
+    images; each is read from one start. Rows at `path` are kept.
+
+    Returns
+    -------
+    Tidy frame; metrics ``claimed`` (share of images), ``wrong`` (share claimed by someone who is not the user),
+    ``nearest`` (smallest distance to any key, in bits), ``residual``.
+    """
+    results = Results(path, {"generators": {point.model: checksum(gm, point.model)}, "users": users, "steps": steps})
+    runs = [(method, seed) for seed in seeds for method in (OWN, *gm.classes)]
+    for method, seed in tqdm(runs, unit="run", disable=not progress):
+        key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
+        if not results.has(**key):
+            started = time.perf_counter()
+            scores = _measure(gm, point, users, method, n=n, steps=steps, seed=seed)
+            results.add(scores, n=n, seconds=time.perf_counter() - started, **key)
+    return results.of(dataset=gm.name, methods=[OWN, *gm.classes])
+
+
+def _measure(
+    gm: GMDataset, point: Point, users: int, method: str, *, n: int, steps: int, seed: int
+) -> dict[str, float]:
+    fingerprinter = point.fingerprinter(gm.name)
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Registry.create(Path(folder) / "users.json", fingerprinter.settings)
+        for number in range(users):
+            registry.add(f"user {number}", seed=1000 * seed + number)
+        names = np.array(list(registry.users))[np.arange(n) % users]
+        if method == OWN:
+            images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed)
+        else:
+            images = gm.images(method, split="test")[:n]
+        claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
+    claimed = claims.decision != NOT_OURS
+    wrong = claimed & (claims.decision != names) if method == OWN else claimed
+    nearest, residual = float(claims.distances.min()), float(claims.loss.mean())
+    return {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}

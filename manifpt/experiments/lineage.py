@@ -1,0 +1,150 @@
+r"""Is a fine-tuned model still matched to the model it comes from?
+
+A model of the zoo goes on training on one class of its real images: with all of its weights, or, as in LoRA (Hu et al.,
+2022), with low-rank updates :math:`W + BA` of the weights of its convolutions and linear layers, everything else
+frozen. After some steps its images are compared with the fingerprints of all models, its base among them.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from tqdm.auto import tqdm
+
+from manifpt import training
+from manifpt.compute import seeded
+from manifpt.errors import InputError
+from manifpt.experiments.runner import Budget
+from manifpt.experiments.zero_shot import N_IMAGES, Features
+from manifpt.gm import GMDataset
+from manifpt.real import load_real_labels
+from manifpt.synthesis import protocol
+from manifpt.synthesis.train import to_pixels
+from manifpt.zoo.sample import load
+
+BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # how: rank of the updates, None for all weights
+STEPS = (0, 25, 50, 100, 200)
+METHOD = "synthesis-photos"
+
+
+class LowRank(nn.Module):
+    """A weight `(out, …)` plus a product of rank r, which is zero at first."""
+
+    def __init__(self, weight: Tensor, rank: int):
+        super().__init__()
+        rows, columns = weight.flatten(1).shape
+        self.a = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
+        self.b = nn.Parameter(torch.zeros(rows, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight that the layer uses."""
+        return weight + (self.b @ self.a).view_as(weight)
+
+
+def restrict(network: nn.Module, optimiser: torch.optim.Optimizer, rank: int) -> None:
+    """Freeze a network, and let the optimiser train low-rank updates of its convolutions and linear layers instead."""
+    network.requires_grad_(False)
+    for module in [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]:
+        update = LowRank(module.weight, rank)
+        parametrize.register_parametrization(module, "weight", update)
+        optimiser.add_param_group({"params": [*update.parameters()]})
+
+
+def descendants(
+    checkpoint, images: np.ndarray, *, steps: Sequence[int], n: int, rank: int | None, seed: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Fine-tune a model of the zoo on images, uint8 `(m, c, 32, 32)`; after each of the given steps, n of its own.
+
+    Parameters
+    ----------
+    rank
+        Of the updates, of the U-Net of a latent diffusion model and of the whole generator of others; None trains all
+        weights.
+    """
+    recipe, network, settings = load(checkpoint, device="cpu")
+    task = recipe.task
+    live = task.modules[task.averaged]
+    live.load_state_dict(network.state_dict())
+    draw = training.random_batches(torch.from_numpy(images), recipe.batch_size)
+    with seeded(seed):
+        if rank is not None:
+            restrict(getattr(live, "unet", live), [*task.optimisers.values()][-1], rank)
+    for step in range(max(steps) + 1):
+        if step in steps:
+            with torch.no_grad(), seeded(seed, step):
+                yield step, to_pixels(recipe.sample(live.eval(), n)).numpy()
+            live.train()
+        with seeded(seed, step):
+            task.update(draw(step).to(memory_format=torch.channels_last), settings["steps"] + step)
+
+
+def lineage(
+    gm: GMDataset,
+    *,
+    bases: Mapping[str, int | None] = BASES,
+    steps: Sequence[int] = STEPS,
+    target: int = 0,
+    method: str = METHOD,
+    **budget,
+) -> pd.DataFrame:
+    """Compare fine-tuned models with their bases; rows already at the budget's path are kept.
+
+    Parameters
+    ----------
+    bases
+        Models of the dataset, and how each is fine-tuned; see `descendants`.
+    target
+        The class of real images.
+    method
+        Whose features; see `manifpt.experiments.zero_shot`.
+    **budget
+        Fields of `manifpt.experiments.runner.Budget`; by default one seed and 100 images a model.
+
+    Returns
+    -------
+    Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
+    the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.
+
+    Raises
+    ------
+    InputError
+        A base that is not there; a real set without labels; an extractor that is not trained.
+    """
+    budget = Budget(**({"seeds": (0,), "n_test": N_IMAGES} | budget))
+    if unknown := set(bases) - set(gm.models):
+        raise InputError(f"{gm.name} has no model {', '.join(sorted(unknown))}; train it first, or name other bases")
+    images = gm.reference()[load_real_labels(gm.real) == target]
+    features = Features(method, gm, budget, bases=dict(bases), target=target)
+    results = features.results()
+    runs = [(base, seed) for base in bases for seed in budget.seeds]
+    for base, seed in tqdm(runs, desc=f"{gm.name}, lineage", unit="run", disable=not budget.progress):
+        keys = {
+            step: {"dataset": gm.name, "task": f"{base}+{step}", "method": method, "n_per_class": budget.n_test}
+            for step in steps
+        }
+        if all(results.has(**key, seed=seed) for key in keys.values()):
+            continue
+        known, started = features.of(tuple(gm.models)), time.perf_counter()
+        options = {"steps": steps, "n": budget.n_test, "rank": bases[base], "seed": seed}
+        for step, made in descendants(gm.checkpoint(base), images, **options):
+            scores = compare(*known, features.function(made), base)
+            seconds = time.perf_counter() - started
+            if not results.has(**keys[step], seed=seed):
+                results.add(scores, n=len(made), seconds=seconds, **keys[step], seed=seed)
+    return results.of(dataset=gm.name, methods=[method])
+
+
+def compare(gallery: np.ndarray, labels: np.ndarray, rows: np.ndarray, base: str) -> dict[str, float]:
+    """Features `(m, d)` of a descendant beside those of all models; see `lineage`."""
+    models, cosine = protocol.similarities(gallery, labels, np.concatenate([rows, rows.mean(0, keepdims=True)]))
+    own = models == base
+    return {
+        "cosine": float(cosine[-1, own][0]),
+        "runner_up": float(cosine[-1, ~own].max()),
+        "matched": float((models[cosine[:-1].argmax(1)] == base).mean()),
+        "chance": 1 / len(models),
+    }

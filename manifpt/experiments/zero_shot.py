@@ -1,0 +1,149 @@
+r"""Features by which models are told apart that nobody trained on, and which models those are.
+
+==============================  ========================================================================================
+method                          feature of an image
+==============================  ========================================================================================
+``synthesis-<name>``            of an extractor trained on synthetic models alone (`manifpt.synthesis.extractor`)
+``control-sl``, ``control-ssl`` embedding without projection
+``spectrum``                    spectrum of the noise residual, as the extractor reads it before it is standardised
+``spectrum-log``                its logarithm, less the mean of that of real images
+``marra19``                     noise residual less its mean: the cosine is the normalised correlation
+``manifpt-rgb-nearest``, …      penultimate features of an attributor trained on artifacts of *other* models
+``control-raw``                 the same, trained on images: a closed-set classifier of other models
+==============================  ========================================================================================
+
+Tasks: ``all`` models are to be told apart; those of each ``family``, by features that never saw the family; a random
+``half``, by features that may have seen the other half. The last two are there for methods that have to be trained.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from manifpt import files, paths
+from manifpt.attribution import Attributor
+from manifpt.baselines import marra19
+from manifpt.embeddings import embed
+from manifpt.errors import InputError
+from manifpt.experiments.rows import shown
+from manifpt.experiments.runner import MIDDLE, VAL, Budget
+from manifpt.gm import GMDataset
+from manifpt.results import Results
+from manifpt.synthesis import extractor
+from manifpt.synthesis.spectrum import residuals, spectrum
+
+UNTRAINED = ("control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
+TRAINED = {"manifpt-rgb-nearest": "family", "manifpt-rgb-tangent": "family", "control-raw": "half"}  # and their task
+TASKS = ("all", "family", "half")
+SPLITS = (0, 1, 2, 3, 4)
+N_IMAGES = 100  # of each model, the first that ship
+N_REAL = 1000  # images behind the mean spectrum of reals
+
+
+def unseen(gm: GMDataset, task: str, seed: int) -> list[tuple[str, ...]]:
+    """Groups of models to be told apart, two at least each; a task may have none where there are too few models."""
+    labels = list(gm.models)
+    if task == "all":
+        groups = [labels]
+    elif task == "half":
+        groups = [sorted(np.random.default_rng(seed).permutation(labels)[: len(labels) // 2].tolist())]
+    else:
+        families = [record["family"] for record in gm.models.values()]
+        of = {name: [x for x, family in zip(labels, families, strict=True) if family == name] for name in families}
+        groups = [group for group in of.values() if len(labels) - len(group) >= 2]
+    return [tuple(group) for group in groups if len(group) >= 2]
+
+
+class Features:
+    """Features of the models of a dataset by one method; networks are trained when they are asked for, and kept.
+
+    Parameters
+    ----------
+    method
+        See the module's table.
+    budget
+        ``n_test`` images of each model; reference images and epochs of what is trained.
+    **settings
+        What the rows depend on beyond the dataset and the features.
+
+    Attributes
+    ----------
+    tasks
+        Those that the method can be asked for.
+    settings
+        What its features depend on beyond the dataset.
+
+    Raises
+    ------
+    InputError
+        An unknown method; an extractor that is not trained yet.
+    """
+
+    def __init__(self, method: str, gm: GMDataset, budget: Budget, **settings):
+        self.method, self.gm, self.budget, self.settings = method, gm, budget, settings
+        self.tasks = (TRAINED[method],) if method in TRAINED else TASKS
+        self._known: dict[tuple[str, ...], np.ndarray] = {}
+        if method.startswith("synthesis-"):
+            path = extractor.find(method.removeprefix("synthesis-"))
+            self.settings = settings | {"extractor": files.sha256(path)[:12]}
+        elif method not in (*UNTRAINED, *TRAINED):
+            known = ", ".join((*UNTRAINED, *TRAINED))
+            raise InputError(f"method {method!r} is unknown; choose one of synthesis-<extractor>, {known}")
+
+    def of(self, group: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Features `(n, d)` and model `(n,)` of the images of a group that the method never saw."""
+        labels = np.repeat(group, self.budget.n_test)
+        if self.method in TRAINED:
+            if group not in self._known:
+                self._known[group] = self._attributor(group)(self._images(group))
+            return self._known[group], labels
+        if not self._known:
+            models = list(self.gm.models)
+            self._known = dict(zip(models, np.split(self.function(self._images(models)), len(models)), strict=True))
+        return np.concatenate([self._known[label] for label in group]), labels
+
+    @cached_property
+    def function(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Of a method that is not trained on models: uint8 images `(n, c, h, w)` to features `(n, d)`."""
+        return _function(self.method, self.gm)
+
+    def results(self) -> Results:
+        """The table at the budget's path, for rows of this method."""
+        return self.budget.results(self.gm, **self.settings)
+
+    def _images(self, models: Sequence[str]) -> np.ndarray:
+        return np.concatenate([self.gm.preview(label, self.budget.n_test) for label in models])
+
+    def _attributor(self, group: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+        """Penultimate features of a classifier trained on all models but those of a group."""
+        reference = self.gm.reference()[: self.budget.n_reference]
+        show = shown(self.method, real=self.gm.real, reference=reference)
+        others = [label for label in self.gm.models if label not in group]
+        images = [self.gm.preview(label, MIDDLE + VAL) for label in others]
+        train, val = (
+            show(np.concatenate([some[part] for some in images])) for part in (slice(MIDDLE), slice(-VAL, None))
+        )
+        network = Attributor(seed=0, epochs=self.budget.epochs)
+        network.fit(
+            train, np.repeat(others, MIDDLE), val=(val, np.repeat(others, VAL)), resume=paths.runs() / "zero_shot"
+        )
+        return lambda some: network.features(show(some))
+
+
+def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
+    if method.startswith("synthesis-"):
+        return extractor.Extractor(extractor.find(method.removeprefix("synthesis-")))
+    if method.startswith("control-"):
+        space = method.removeprefix("control-")
+        return lambda images: embed(images, f"ssl:{gm.real}" if space == "ssl" else space)
+    if method == "marra19":
+        represent = marra19.baseline(real=gm.real).represent
+        return lambda images: marra19.normalised(represent(images))
+    residual, log = residuals(), method == "spectrum-log"
+
+    def rows(images: np.ndarray) -> np.ndarray:
+        return spectrum(residual(images), log=log).reshape(len(images), -1)
+
+    centre = rows(gm.reference()[:N_REAL]).mean(0) if log else 0
+    return lambda images: rows(images) - centre

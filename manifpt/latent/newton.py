@@ -1,0 +1,265 @@
+r"""Read keys back by regularised Gauss-Newton steps: tens of them, where Adam takes thousands.
+
+Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j, 2 \varphi - 1)`. Each step minimises
+
+.. math:: \|x - T(g(w(u)))\|^2 / s^2 + \|u\|^2
+
+with g linearised at u. Far from the image s is the root mean squared residual ρ that is left: what cannot be explained
+yet counts as noise, and the prior holds u back. Close to it the linearisation errs by the square of the distance, and s
+falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
+than that it is beyond, and counts for nothing.
+
+Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
+image by about as much, and directions that the noise would drown are left to the prior. Where a step does not lower the
+objective, damping shortens it (Levenberg 1944).
+
+A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
+compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
+
+Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from manifpt.errors import InputError
+from manifpt.latent.attacks import modelled
+from manifpt.latent.directions import LatentFingerprinter
+from manifpt.latent.estimate import Estimate, checked_images, cube
+from manifpt.latent.theory import ROUNDING, jacobian
+from manifpt.latent.warm import WarmStart
+
+DONE, EXPLAINED = 1.3, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
+PATIENCE, PLATEAU = 4, 0.02  # after so many steps, a residual that fell by less than this part ends the search
+DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
+UNDECIDED, HELD = 0.5, 1e4  # |2φ - 1| below which both values of a bit are compared, and the weight that holds them
+LEGIBLE = 2.5  # residual, in units of that of 8 bits, up to which it is worthwhile
+FLIPS, SETTLED = 2, 12  # bits that are compared at most, and steps for each
+AVERAGED = 4  # contents, for the directions
+LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
+TRUSTED = 0.03  # residual below which the linearisation is believed more and more
+CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
+CHUNK = 64  # images rendered at a time
+
+
+class NewtonEstimator:
+    """Reads the keys that a fingerprinter wrote.
+
+    Parameters
+    ----------
+    starts
+        For each image at most: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents until
+        the image is explained; the lowest residual wins.
+    steps
+        At most, from each start; 0 gives the warm start's guess.
+    attack
+        One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through.
+    warm_start
+        Takes the place of the first start.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        Unknown attack; numbers out of range; no steps without a warm start.
+    """
+
+    def __init__(
+        self,
+        fingerprinter: LatentFingerprinter,
+        *,
+        starts: int = 4,
+        steps: int = 60,
+        attack: str = "none",
+        warm_start: WarmStart | None = None,
+        progress: bool = False,
+    ):
+        for what, number, least in (("starts", starts, 1), ("steps", steps, 0)):
+            if number < least:
+                raise InputError(f"{what}: {number}; at least {least} expected")
+        if steps == 0 and warm_start is None:
+            raise InputError("steps: 0 without a warm start; at least 1 step, or a warm start expected")
+        self.fingerprinter, self.starts, self.steps = fingerprinter, starts, steps
+        self.warm_start, self.progress = warm_start, progress
+        self._attack, self._smooth = modelled(attack)
+        half = fingerprinter.key_ / 2
+        self._origin = fingerprinter.mean_ + half.sum(0)
+        self._spread = torch.cat([fingerprinter.content_ * fingerprinter.deviations_[:, None], half])  # du to dw
+        self._eigen: tuple[Tensor, Tensor] | None = None
+
+    def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
+        """Read the keys of images, uint8 `(n, c, h, w)`; `loss` is the root mean squared residual of pixels.
+
+        Raises
+        ------
+        InputError
+            Images that the generator cannot have made: another type or shape.
+        """
+        target = checked_images(self.fingerprinter, images)
+        pairs = zip(target, self._first(target), strict=True)
+        bar = tqdm(pairs, total=len(target), unit="image", disable=not self.progress)
+        ends = [self._search(x, first, seed) for x, first in bar]
+        u, loss = torch.stack([end.u for end in ends]), torch.tensor([end.rms for end in ends])
+        alpha, psi = u.split([len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1)
+        phi = ((1 + psi) / 2).clamp(0, 1)
+        parts = (phi > 0.5).to(torch.uint8), phi, alpha * self.fingerprinter.deviations_, loss
+        return Estimate(*(part.cpu().numpy() for part in parts))
+
+    def _first(self, target: Tensor) -> Tensor:
+        """The first start of each image, `(n, d)`."""
+        if self.warm_start is None:
+            return target.new_zeros(len(target), len(self._spread))
+        alpha, logits = self.warm_start.guess(target)
+        return torch.cat([alpha / self.fingerprinter.deviations_, torch.tanh(logits / 2)], 1)
+
+    def _search(self, x: Tensor, first: Tensor, seed: int) -> "Place":
+        """The best end of all starts for an image `(c, h, w)`."""
+        contents = cube(self.fingerprinter, self.starts, seed)[1:] / self.fingerprinter.deviations_
+        undecided = first.new_zeros(self.fingerprinter.key_length)
+        starts = [first, *(torch.cat([content, undecided]) for content in contents)]
+        ends = []
+        for u in starts:
+            ends.append(self._descend(x, u))
+            if ends[-1].rms < EXPLAINED * ROUNDING:
+                break
+        best = min(ends, key=lambda end: end.rms)
+        return self._decide(x, best) if best.rms < LEGIBLE * ROUNDING else best
+
+    def _decide(self, x: Tensor, place: "Place") -> "Place":
+        """The place with the key that fits best, of those which differ in bits that are near the middle."""
+        length = self.fingerprinter.key_length
+        key = place.u[-length:]
+        if key.abs().min() > UNDECIDED:
+            return place
+        undecided = [number for number in key.abs().argsort().tolist()[:FLIPS] if key[number].abs() < UNDECIDED]
+        ends = []
+        for signs in itertools.product((1.0, -1.0), repeat=len(undecided)):
+            centre = torch.zeros_like(place.u)
+            centre[-length:] = torch.where(key > 0, 1.0, -1.0)
+            centre[[number - length for number in undecided]] = centre.new_tensor(signs)
+            weight = torch.ones_like(centre)
+            weight[-length:] = HELD
+            start = torch.where(weight > 1, centre, place.u)
+            ends.append(self._descend(x, start, Prior(centre, weight), steps=SETTLED))
+        return min(ends, key=lambda end: end.objective(ROUNDING, Prior.normal(place.u)))
+
+    def _descend(self, x: Tensor, u: Tensor, prior: "Prior | None" = None, steps: int | None = None) -> "Place":
+        """Where the steps from a start end."""
+        prior = prior or Prior.normal(u)
+        place, past, damping = self._places(x, u[None])[0], [], 0.0
+        for _ in range(self.steps if steps is None else steps):
+            past.append(place.rms)
+            stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
+            if stuck or place.rms < DONE * ROUNDING:
+                break
+            noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
+            step = self._stepper(place, noise, prior)
+            for _ in range(TRIES):
+                (new,) = self._places(x, (place.u + step(damping))[None])
+                if better := new.objective(noise, prior) < place.objective(noise, prior):
+                    break
+                damping = max(1.0, DAMPING * damping)
+            if not better:
+                break
+            place, damping = new, damping / DAMPING if damping > 1 else 0.0
+        return place
+
+    def _stepper(self, place: "Place", noise: float, prior: "Prior") -> Callable[[float], Tensor]:
+        """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter.
+
+        The step keeps to the directions that are not drowned by the noise.
+        """
+        directions, columns = self._derivative(place, noise)
+        columns = columns.double()
+        hessian = columns @ columns.t() / noise**2
+        slope = columns @ place.residual.double() / noise**2 + (directions @ prior.slope(place.u)).double()
+        hessian = hessian + (directions @ (prior.weight[:, None] * directions.t())).double()
+        unit = torch.eye(len(columns)).to(columns)
+        return lambda damping: torch.linalg.solve(hessian + damping * unit, -slope).to(directions) @ directions
+
+    def _derivative(self, place: "Place", noise: float) -> tuple[Tensor, Tensor]:
+        """Directions of u, float32 `(m, d)`, and the change of the attacked image by each, `(m, pixels)`.
+
+        Pixels beyond the range that fit do not change.
+        """
+        strength, vectors = self._averaged()
+        known = max(int((strength**2 > LEAST * noise**2).sum()), 1)
+        directions, length = vectors[:known], (CHANGE / strength[:known]).clamp(max=1)
+        fits = place.residual.abs().view_as(place.image) <= 2 * ROUNDING
+        free = (place.image.abs() <= 1) | ~fits
+        here = self._smooth(place.image[None]).flatten()
+        parts = []
+        for moved in (place.u + length[:, None] * directions).split(CHUNK):
+            images = torch.where(free, self._images(moved), place.image)
+            parts.append(self._smooth(images).flatten(1) - here)
+        return directions, torch.cat(parts) / length[:, None]
+
+    def _images(self, u: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.fingerprinter.generator.render(self._origin + u @ self._spread)
+
+    def _places(self, x: Tensor, u: Tensor) -> list["Place"]:
+        """What is known of several u, `(k, d)`."""
+        images = self._images(u)
+        residuals = (self._attack(images.clamp(-1, 1)) - x).flatten(1)
+        return [Place(*parts) for parts in zip(u, images, residuals, strict=True)]
+
+    def _averaged(self) -> tuple[Tensor, Tensor]:
+        """Roots of the eigenvalues of JᵀJ averaged over contents, largest first, `(d,)`, and its vectors as rows."""
+        if self._eigen is None:
+            alpha = self.fingerprinter.contents(AVERAGED, seed=0)
+            undecided = alpha.new_full((AVERAGED, self.fingerprinter.key_length), 0.5)
+            spread, total = self._spread.double(), 0
+            for code in self.fingerprinter.compose(alpha, undecided):
+                columns = jacobian(self.fingerprinter.generator, code) @ spread.t()
+                total = total + columns.t() @ columns / AVERAGED
+            values, vectors = torch.linalg.eigh(total.cpu())
+            strength = values.flip(0).clamp(min=1e-12).sqrt()
+            self._eigen = strength.to(self._spread), vectors.flip(1).t().to(self._spread)
+        return self._eigen
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search is: u `(d,)`, the image `(c, h, w)` before range and attack, the residual `(c * h * w,)`."""
+
+    u: Tensor
+    image: Tensor
+    residual: Tensor
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residual."""
+        return float(self.residual.square().mean().sqrt())
+
+    def objective(self, noise: float, prior: "Prior") -> float:
+        """What a step must lower."""
+        return float(self.residual.square().sum()) / noise**2 + prior.cost(self.u)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of u, `(d,)`: a centre, and how much it weighs to leave it."""
+
+    centre: Tensor
+    weight: Tensor
+
+    @classmethod
+    def normal(cls, u: Tensor) -> "Prior":
+        """That of a search: zero, with deviations one."""
+        return cls(torch.zeros_like(u), torch.ones_like(u))
+
+    def cost(self, u: Tensor) -> float:
+        """Of a place."""
+        return float((self.weight * (u - self.centre).square()).sum())
+
+    def slope(self, u: Tensor) -> Tensor:
+        """Half the derivative of the cost."""
+        return self.weight * (u - self.centre)

@@ -1,0 +1,115 @@
+"""Figures of latent fingerprints: key in, image, attack, key out; and accuracy against what it costs."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+MARKERS = "osD^vPX*<>"
+
+
+def key_path(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
+    """A line an attack: key in, image, its change by the key, image after the attack, and the key that was read.
+
+    Parameters
+    ----------
+    rows
+        Each with ``name``, ``key`` and ``read`` as bits `(d,)`, and uint8 images `(c, h, w)`: ``plain`` (without a
+        key), ``image``, ``attacked``. Bits that were read wrongly are crossed out.
+    """
+    titles = ("key in", "image", "less its twin", "after the attack", "key out")
+    size = (2 * len(titles), 1.45 * len(rows) + 0.3)
+    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    for line, row in zip(axes, rows, strict=True):
+        change = row["image"].astype(float) - row["plain"]
+        _bits(line[0], row["key"], row["key"])
+        _picture(line[1], row["image"])
+        line[2].imshow(change.mean(0), cmap="RdBu_r", vmin=-128, vmax=128)
+        _picture(line[3], row["attacked"])
+        _bits(line[4], row["read"], row["key"])
+        line[0].set_ylabel(row["name"], rotation=0, ha="right", va="center")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    return figure
+
+
+def _picture(ax, image: np.ndarray) -> None:
+    ax.imshow(np.moveaxis(image, 0, -1).squeeze(), cmap="gray", vmin=0, vmax=255)
+
+
+def _bits(ax, bits: np.ndarray, key: np.ndarray) -> None:
+    """Bits as a square of black (1) and white (0) fields, the wrong ones crossed out."""
+    width = int(np.ceil(np.sqrt(len(bits))))
+    square = np.full(width * width, np.nan)
+    square[: len(bits)] = bits
+    ax.imshow(square.reshape(width, width), cmap="Greys", vmin=0, vmax=1.15)
+    for number in np.flatnonzero(bits != key):
+        ax.plot(number % width, number // width, "x", color="tab:red", markersize=9, markeredgewidth=2)
+
+
+def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str = "") -> Figure:
+    """Accuracy against cost, a line of points for each kind, mean and standard deviation over seeds in both.
+
+    Parameters
+    ----------
+    frame
+        Columns `x`, `y` and their deviations ``<x>_sd``, ``<y>_sd``; `line` names the kinds, `label` what is written
+        beside a point.
+    at
+        Column of a prediction, drawn as open marks joined to the measured ones.
+    """
+    figure, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for (name, part), marker in zip(frame.groupby(line, sort=False), MARKERS, strict=False):
+        part = part.sort_values(x)
+        errors = {"xerr": part[f"{x}_sd"], "yerr": part[f"{y}_sd"]}
+        drawn = ax.errorbar(part[x], part[y], **errors, marker=marker, capsize=2, label=name, linewidth=1)
+        for _, row in part.iterrows():
+            ax.annotate(row[label], (row[x], row[y]), xytext=(4, -11), textcoords="offset points", fontsize=8)
+        if at:
+            ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
+    ax.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def rates(theory: pd.DataFrame, *, x: str, measured: str, predicted: str, line: str) -> Figure:
+    """Measured rates as marks over predicted curves, a colour and mark for each value of `line`."""
+    figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    for (name, part), marker in zip(theory.groupby(line), MARKERS, strict=False):
+        (curve,) = ax.plot(part[x], part[predicted], label=f"{line} {name}, predicted")
+        ax.plot(part[x], part[measured], marker, color=curve.get_color(), label=f"{line} {name}, measured")
+    ax.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
+    """Bit accuracy after each attack, a panel for each fingerprint: readers that know of it dark, others light.
+
+    Parameters
+    ----------
+    frame
+        Columns ``panel``, ``attack``, ``known`` (bool), ``mean``, ``sd``.
+    """
+    panels = list(dict.fromkeys(frame["panel"]))
+    attacks = list(dict.fromkeys(frame["attack"]))
+    size = (2.9 * len(panels) + 1, 0.42 * len(attacks) + 1)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for ax, panel in zip(axes[0], panels, strict=True):
+        for known, shift, colour in ((False, -0.2, "0.75"), (True, 0.2, "0.3")):
+            part = frame[(frame["panel"] == panel) & (frame["known"] == known)]
+            heights = [attacks.index(name) + shift for name in part["attack"]]
+            who = "knows the attack" if known else "does not"
+            ax.barh(heights, part["mean"], 0.38, xerr=part["sd"], color=colour, label=who, error_kw={"linewidth": 1})
+        ax.axvline(chance, color="k", linestyle=":", linewidth=1)
+        ax.set(title=panel, xlim=(0, 1.05), xlabel="bit accuracy")
+    axes[0, 0].set_yticks(range(len(attacks)), attacks)
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].legend(frameon=False, loc="lower left", title="reader")
+    sns.despine(figure)
+    return figure

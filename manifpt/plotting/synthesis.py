@@ -1,0 +1,130 @@
+"""Figures of Model Synthesis: what options do to a spectrum, who is told apart, what a set of models is worth."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+
+def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Average log spectra `(h, w)`, zero frequency in the middle: a row an option, a column a value of it.
+
+    Parameters
+    ----------
+    spectra
+        Option to its values to what is shown, on one scale for all.
+    """
+    columns = max(map(len, spectra.values()))
+    figure, axes = plt.subplots(
+        len(spectra), columns, figsize=(1.7 * columns + 1.2, 1.8 * len(spectra)), layout="constrained", squeeze=False
+    )
+    every = np.stack([shown for values in spectra.values() for shown in values.values()])
+    low, high = np.quantile(every, [0.01, 0.99])
+    for row, (option, values) in zip(axes, spectra.items(), strict=True):
+        for ax in row:
+            ax.set(xticks=[], yticks=[])
+            sns.despine(ax=ax, left=True, bottom=True)
+        row[0].set_ylabel(option)
+        for ax, (value, shown) in zip(row, values.items(), strict=False):
+            picture = ax.imshow(shown, cmap="gray", vmin=low, vmax=high)
+            ax.set_title(value, fontsize="small")
+    figure.colorbar(picture, ax=axes, shrink=0.6, label="mean log |F| of the residual")
+    return figure
+
+
+def cosines(means: Mapping[str, np.ndarray]) -> Figure:
+    """Cosine of each model's mean feature `(d,)` with each other's."""
+    rows = np.stack([*means.values()])
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    side = 0.34 * len(rows) + 1.8
+    figure, ax = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
+    sns.heatmap(
+        pd.DataFrame(rows @ rows.T, list(means), list(means)), cmap="Greys", vmax=1, square=True, ax=ax, cbar=True
+    )
+    ax.tick_params(length=0, axis="y", rotation=0)
+    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=45, ha="right")
+    return figure
+
+
+def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[str, float]) -> Figure:
+    """A panel a dataset and task, a line a method: mean over splits, bars of one standard deviation, chance dashed.
+
+    Parameters
+    ----------
+    frame
+        Tidy rows, one number of gallery images.
+    metric
+        Which of their metrics.
+    chance
+        Level of all panels; or the name of a metric of `frame` that holds it.
+    """
+    shown = frame[frame["metric"] == metric]
+    panels = list(shown.groupby(["dataset", "task"], sort=False))
+    methods = shown["method"].drop_duplicates().tolist()[::-1]
+    size = (2.6 * len(panels) + 1.6, 0.3 * len(methods) + 1.1)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for ax, ((dataset, task), part) in zip(axes.flat, panels, strict=True):
+        values = part.groupby("method")["value"].agg(["mean", "std"]).reindex(methods)
+        ours = [name.startswith("synthesis") for name in methods]
+        for marker, mine, colour in (("o", False, "0.45"), ("D", True, "C0")):
+            at = [number for number, own in enumerate(ours) if own == mine]
+            some = values.iloc[at]
+            ax.errorbar(some["mean"], at, xerr=some["std"].fillna(0), fmt=marker, color=colour, capsize=2)
+        level = chance
+        if isinstance(chance, str):
+            same = (frame["dataset"] == dataset) & (frame["task"] == task) & (frame["metric"] == chance)
+            level = frame.loc[same, "value"].mean()
+        ax.axvline(level, color="0.4", linestyle="--", linewidth=1)
+        ax.set(title=f"{dataset}: {task}", xlabel=metric, xlim=(0, 1.02))
+    axes[0, 0].set_yticks(range(len(methods)), methods)
+    return figure
+
+
+def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
+    """Left: identification against the Fréchet distance of reduced sets; right: against the number of models drawn.
+
+    Parameters
+    ----------
+    frame
+        Tidy rows of one dataset by `manifpt.experiments.synthesis_sets.synthesis_sets`.
+    reduced
+        Sets of the left panel; those of the right one are named by their number of models.
+    """
+    table = frame.pivot_table("value", "task", "metric")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), layout="constrained", sharey=True)
+    some = table.loc[[name for name in reduced if name in table.index]]
+    left.plot(some["ffd"], some["accuracy"], "o", color="0.3")
+    for name, row in some.iterrows():
+        left.annotate(name, (row["ffd"], row["accuracy"]), xytext=(4, 4), textcoords="offset points", fontsize="small")
+    left.set(xlabel="FFD to the zoo (lower is nearer)", ylabel="identification accuracy")
+    grown = table.loc[[name for name in table.index if name.isdecimal()]].sort_values("models")
+    right.plot(grown["models"], grown["accuracy"], "o-")
+    right.set(xscale="log", xlabel="synthetic models")
+    right.set_xticks(grown["models"], [f"{n:.0f}" for n in grown["models"]])
+    right.minorticks_off()
+    for ax in (left, right):
+        ax.axhline(table["chance"].mean(), color="0.4", linestyle="--", linewidth=1)
+    right.annotate(
+        "chance", (1, table["chance"].mean()), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4"
+    )
+    return figure
+
+
+def lineage(frame: pd.DataFrame) -> Figure:
+    """Cosine of a fine-tuned model's feature with its base's (solid) and with the nearest other model's (dashed)."""
+    named = frame["task"].str.rpartition("+")
+    table = frame.assign(base=named[0], steps=named[2].astype(int))
+    bases = table["base"].unique()
+    figure, axes = plt.subplots(1, len(bases), figsize=(3.6 * len(bases), 3), sharey=True, layout="constrained")
+    for ax, base in zip(np.atleast_1d(axes), bases, strict=True):
+        lines = table[table["base"] == base].pivot_table("value", "steps", "metric")
+        ax.plot(lines.index, lines["cosine"], "o-", label="its base")
+        ax.plot(lines.index, lines["runner_up"], "s--", color="0.45", label="nearest other model")
+        ax.plot(lines.index, lines["matched"], "^:", color="0.2", label="share of images matched")
+        ax.set(title=base, xlabel="fine-tuning steps")
+    np.atleast_1d(axes)[0].set_ylabel("cosine with, share")
+    np.atleast_1d(axes)[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

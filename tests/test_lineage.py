@@ -1,0 +1,84 @@
+"""Fine-tuned models beside their bases."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from manifpt.errors import InputError
+from manifpt.experiments import lineage
+from manifpt.gm import load_gm
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_comparison_by_hand():
+    gallery, labels = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array(["a", "b", "c"])
+    rows = np.array([[3.0, 4, 0], [4, 3, 0], [4, 3, 0]])
+    scores = lineage.compare(gallery, labels, rows, "a")
+    mean = rows.mean(0) / np.linalg.norm(rows.mean(0))
+    assert scores == pytest.approx({"cosine": mean[0], "runner_up": mean[1], "matched": 2 / 3, "chance": 1 / 3})
+    assert lineage.compare(gallery, labels, rows, "c")["cosine"] == 0
+
+
+def test_low_rank_updates_change_nothing_at_first_and_are_all_that_is_trained():
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.LazyLinear(2))
+    images = torch.rand(4, 1, 8, 8)
+    before = network(images)
+    optimiser = torch.optim.Adam(network.parameters(), 0.1)
+    lineage.restrict(network, optimiser, 2)
+    assert torch.equal(network(images), before)
+    weight, original = network[0].weight.detach().clone(), network[0].parametrizations.weight.original.clone()
+    network(images).square().sum().backward()
+    optimiser.step()
+    change = (network[0].weight - weight).detach().flatten(1)
+    assert torch.linalg.matrix_rank(change) == 2
+    assert torch.equal(network[0].parametrizations.weight.original, original)
+    assert torch.equal(network[1].weight, torch.ones(6))
+
+
+@pytest.mark.parametrize(("base", "rank"), [("dcgan", None), ("ldm", 2)])
+def test_descendants_begin_at_the_base_and_leave_it(base, rank):
+    checkpoint = load_gm("gm-fashion").checkpoint(base)
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, 32, 32), np.uint8)
+
+    def run(seed):
+        return dict(lineage.descendants(checkpoint, images, steps=(0, 2), n=4, rank=rank, seed=seed))
+
+    first, again = run(0), run(0)
+    assert list(first) == [0, 2]
+    assert first[0].shape == (4, 1, 32, 32)
+    assert all(np.array_equal(first[step], again[step]) for step in first)
+    assert first[0].std() > 30  # a picture, not noise around grey
+    assert not np.array_equal(first[0], first[2])
+
+
+def test_rows_are_kept(tmp_path, monkeypatch):
+    calls = []
+
+    def descendants(checkpoint, images, *, steps, n, rank, seed):
+        calls.append(checkpoint.stem)
+        assert len(images) > 1000
+        return ((step, load_gm("gm-fashion").preview("dcgan", n)) for step in steps)
+
+    monkeypatch.setattr(lineage, "descendants", descendants)
+    options = {
+        "bases": {"dcgan": None},
+        "steps": (0, 5),
+        "method": "spectrum",
+        "n_test": 12,
+        "path": tmp_path / "l.csv",
+    }
+    gm = load_gm("gm-fashion").only("dcgan", "glow")
+    frame = lineage.lineage(gm, **options)
+    assert calls == ["dcgan"]
+    assert frame["task"].unique().tolist() == ["dcgan+0", "dcgan+5"]
+    values = frame[frame["metric"] == "cosine"]["value"]
+    assert values.tolist() == pytest.approx([1, 1])
+    lineage.lineage(gm, **options)
+    assert len(calls) == 1
+
+
+def test_a_base_that_is_not_there():
+    with pytest.raises(InputError, match="no model pixelcnn"):
+        lineage.lineage(load_gm("gm-fashion"), bases={"pixelcnn": None}, method="spectrum")

@@ -186,7 +186,7 @@ def test_checkpoint_gives_the_images_of_the_trained_model(few, tmp_path):
 
 
 def test_wrong_numbers_and_grey_images_are_refused_before_training():
-    with pytest.raises(InputError, match="0, 300, 1; at least 1"):
+    with pytest.raises(InputError, match="0, 150, 1; at least 1"):
         train_models(seeds=0)
     with pytest.raises(InputError, match="fashion-mnist: images are grey"):
         train_models(dataset="fashion-mnist")
@@ -240,7 +240,7 @@ def test_fresh_models_differ_within_and_between_batches():
 def test_solved_model_gives_images_back(order, norm, activation):
     """Better than the best constant by far, on images it was not solved for."""
     model = build(Architecture(1, 1, order, "bilinear", activation, norm), seed=0)
-    solve(model, signed(smooth(64)))
+    solve(model, signed(smooth(16)))
     assert not model.training
     others = signed(smooth(16, seed=1))
     with torch.no_grad():
@@ -248,19 +248,31 @@ def test_solved_model_gives_images_back(order, norm, activation):
     assert error < 0.2 * others.var((0, 2, 3)).mean()
 
 
+def test_convolution_is_fitted_to_the_first_images_alone():
+    """Of the others it knows the statistics, which this model without batch norm at the end takes from its encoder."""
+    images = signed(smooth(8))
+    changed = torch.cat([images[:4], images[4:].flip(0)])  # same statistics, other order
+    whole, first, again = (build(PLAIN, seed=0) for _ in range(3))
+    solve(whole, images)
+    solve(first, images, fit_on=4)
+    solve(again, changed, fit_on=4)
+    weights = [model.body[-1][1].weight for model in (whole, first, again)]
+    torch.testing.assert_close(weights[1], weights[2], rtol=1e-2, atol=1e-3)
+    assert not torch.allclose(weights[0], weights[1], rtol=1e-2, atol=1e-3)
+
+
 def test_ridge_solution_has_no_better_neighbour():
-    """Of the last convolution: any step away from it raises the penalised error on the pixels it was solved for."""
+    """Of the last convolution: any step away from it raises the penalised error on the images it was solved for."""
     model, images = build(PLAIN, seed=0), signed(smooth(8))
     solve(model, images)
     model.train()
     last = model.body[-1][1]
     with torch.no_grad():
         features = nn.Sequential(*model.body[:-1], model.body[-1][0])(images)
-    every = simulators.EVERY
-    rows = nn.functional.unfold(features, 3, padding=1, stride=every).transpose(1, 2).flatten(0, 1)
+    rows = nn.functional.unfold(features, 3, padding=1).transpose(1, 2).flatten(0, 1)
     rows = torch.cat([rows, torch.ones(len(rows), 1)], 1).double()
     weights = torch.cat([last.weight.detach().flatten(1).T, last.bias.detach()[None]]).double()
-    z = images[..., ::every, ::every].permute(0, 2, 3, 1).flatten(0, 2).double()
+    z = images.permute(0, 2, 3, 1).flatten(0, 2).double()
     penalty = simulators.RIDGE * rows.square().sum(0).mean()
 
     def cost(w):

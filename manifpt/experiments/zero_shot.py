@@ -4,6 +4,7 @@ r"""Features by which models are told apart that nobody trained on, and which mo
 method                          feature of an image
 ==============================  ========================================================================================
 ``synthesis-<name>``            of an extractor trained on synthetic models alone (`manifpt.synthesis.extractor`)
+``control-untrained``           of the same extractor before training: a random map of the standardised spectrum
 ``control-sl``, ``control-ssl`` embedding without projection
 ``spectrum``                    spectrum of the noise residual, as the extractor reads it before it is standardised
 ``spectrum-log``                its logarithm, less the mean of that of real images
@@ -24,6 +25,7 @@ import numpy as np
 from manifpt import files, paths
 from manifpt.attribution import Attributor
 from manifpt.baselines import marra19
+from manifpt.compute import seeded
 from manifpt.embeddings import embed
 from manifpt.errors import InputError
 from manifpt.experiments.rows import shown
@@ -33,7 +35,7 @@ from manifpt.results import Results
 from manifpt.synthesis import extractor
 from manifpt.synthesis.spectrum import residuals, spectrum
 
-UNTRAINED = ("control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
+UNTRAINED = ("control-untrained", "control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
 TRAINED = {"manifpt-rgb-nearest": "family", "manifpt-rgb-tangent": "family", "control-raw": "half"}  # and their task
 TASKS = ("all", "family", "half")
 SPLITS = (0, 1, 2, 3, 4)
@@ -134,6 +136,13 @@ class Features:
 def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
     if method.startswith("synthesis-"):
         return extractor.Extractor(extractor.find(method.removeprefix("synthesis-")))
+    if method == "control-untrained":
+        one = extractor.Extractor(extractor.find())
+        with seeded(0):
+            network = extractor.Encoder()
+        network.standardise = one.network.standardise
+        one.network = network.eval()
+        return one
     if method.startswith("control-"):
         space = method.removeprefix("control-")
         return lambda images: embed(images, f"ssl:{gm.real}" if space == "ssl" else space)

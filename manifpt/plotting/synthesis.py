@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 
 def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Average log spectra `(h, w)`, zero frequency in the middle: a row an option, a column a value of it.
+    """Average log spectra less that of all models, `(h, w)`, zero frequency in the middle: a row an option.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """
     columns = max(map(len, spectra.values()))
     figure, axes = plt.subplots(
-        len(spectra), columns, figsize=(1.7 * columns + 1.2, 1.8 * len(spectra)), layout="constrained", squeeze=False
+        len(spectra), columns, figsize=(1.5 * columns + 1.2, 1.5 * len(spectra)), layout="constrained", squeeze=False
     )
     every = np.stack([shown for values in spectra.values() for shown in values.values()])
     low, high = np.quantile(every, [0.01, 0.99])
@@ -31,7 +31,7 @@ def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         for ax, (value, shown) in zip(row, values.items(), strict=False):
             picture = ax.imshow(shown, cmap="gray", vmin=low, vmax=high)
             ax.set_title(value, fontsize="small")
-    figure.colorbar(picture, ax=axes, shrink=0.6, label="mean log |F| of the residual")
+    figure.colorbar(picture, ax=axes, shrink=0.6, label="mean log |F| of the residual, less that of all")
     return figure
 
 

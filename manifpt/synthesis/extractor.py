@@ -79,8 +79,8 @@ class Recipe:
 class Encoder(nn.Module):
     """Spectra `(n, 3, 32, 32)` to features `(n, 256)`: a linear map of the standardised spectrum, plus a ResNet of it.
 
-    The mean over space at the end of the ResNet forgets at which frequency something was; the linear map does not. The
-    ResNet comes in with a factor that is zero at first, so that training begins with a linear reader.
+    The mean over space at the end of the ResNet forgets at which frequency something was; the linear map does not. What
+    the ResNet gives is standardised, and comes in with a factor that is small at first.
     """
 
     def __init__(self):
@@ -88,7 +88,8 @@ class Encoder(nn.Module):
         self.half = (3, SIZE, SIZE // 2 + 1)  # the other columns mirror these
         self.standardise = nn.BatchNorm1d(math.prod(self.half), affine=False)
         self.linear = nn.Linear(math.prod(self.half), WIDTHS[-1])
-        self.resnet, self.gain = Backbone(3), nn.Parameter(torch.zeros(()))
+        self.resnet = nn.Sequential(Backbone(3), nn.BatchNorm1d(WIDTHS[-1], affine=False))
+        self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, spectra: Tensor) -> Tensor:
         """As the class says."""

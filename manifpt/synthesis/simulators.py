@@ -6,8 +6,7 @@ after its batch, so there it is the architecture, one of 288; the triplet loss t
 
 *A fresh model is not trained but solved.* Its inner weights are drawn as at the start of a training. With the features
 h of its last convolution's input and the target z, the pixel before the last norm and activation, that convolution is
-the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h
-around every third pixel of every third row, which meets all phases of an upsampling by 2.
+the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h.
 Batch norms keep the statistics of these images; one at the end is set to pass them on unchanged. This is ours, not the
 paper's: 5,760 models are then replaced by as many as there are batches times models in one.
 """
@@ -27,8 +26,7 @@ from manifpt.synthesis.models import SyntheticModel, architectures, build
 from manifpt.synthesis.train import load, to_pixels
 
 RIDGE = 1e-3  # of the mean square of the features
-FIT_ON = 8  # images
-EVERY = 3  # pixel is fitted
+STATISTICS_ON, FIT_ON = 8, 4  # images: of batch norms, and the first of them for the regression
 
 
 @dataclass
@@ -109,15 +107,18 @@ class FreshModels:
         made = []
         for number, index in enumerate(category.tolist()):
             model = build(self.space[index], seed=int(torch.randint(2**31, ())))
-            solve(model, images[torch.randperm(len(images))[:FIT_ON]])
+            solve(model, images[torch.randperm(len(images))[:STATISTICS_ON]], fit_on=FIT_ON)
             made.append(to_pixels(model(images[number * each : (number + 1) * each])))
         owner = torch.arange(len(category)).repeat_interleave(each)
         return Synthetic(torch.cat(made), owner, category.repeat_interleave(each))
 
 
 @torch.no_grad()
-def solve(model: SyntheticModel, images: Tensor) -> None:
-    """Set batch norms and the last convolution so that the model gives images back; it is then in evaluation mode."""
+def solve(model: SyntheticModel, images: Tensor, *, fit_on: int | None = None) -> None:
+    """Set batch norms and the last convolution so that the model gives images back; it is then in evaluation mode.
+
+    The convolution is fitted to the first `fit_on` images, or to all.
+    """
     leaves = [module for module in model.body.modules() if not isinstance(module, nn.Sequential)]
     for module in leaves:
         if isinstance(module, nn.BatchNorm2d):
@@ -127,9 +128,9 @@ def solve(model: SyntheticModel, images: Tensor) -> None:
     for module in leaves[:last]:
         features = module(features)
     target = _before_activation(model, images)
-    rows = F.unfold(features, 3, padding=1, stride=EVERY).transpose(1, 2).flatten(0, 1)  # (pixels, 9 * width)
+    rows = F.unfold(features[:fit_on], 3, padding=1).transpose(1, 2).flatten(0, 1)  # (n * h * w, 9 * width)
     rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-    z = target[..., ::EVERY, ::EVERY].permute(0, 2, 3, 1).flatten(0, 2)  # (pixels, 3)
+    z = target[:fit_on].permute(0, 2, 3, 1).flatten(0, 2)  # (n * h * w, 3)
     gram = (rows.T @ rows).double()
     gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     weights = torch.linalg.solve(gram, (rows.T @ z).double()).float()  # (9 * width + 1, 3)

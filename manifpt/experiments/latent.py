@@ -64,6 +64,7 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**parts.astype(kinds))
 
 
+FILTER = "filter"  # who reads the visible pattern
 STRENGTHS = (4.0, 2.0, 1.0, 0.5, 0.25)
 DEFAULT = Point()
 SWEEP = (
@@ -145,11 +146,12 @@ def latent_keys(
     Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
     ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``.
     """
-    runs = [(point, "newton") for point in sweep] + [(DEFAULT, name) for name in readers if name != "newton"]
+    runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
+    runs += [(DEFAULT, name) for name in readers if name != "newton"]
 
     def measure(reading: Reading, method: str) -> dict[str, float]:
         scores = reading.read(reading.images, method)
-        return scores if method != "newton" or reading.shallow else scores | reading.predict()
+        return scores | reading.predict() if method == "newton" else scores
 
     return _table(gm, runs, measure, seeds=seeds, n=n, path=path, progress=progress)
 

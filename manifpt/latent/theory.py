@@ -8,6 +8,7 @@ deviation s on every pixel, least squares over content and key leave
 σ is part of B here, so that it may differ between directions; SPEC's S is this one over σ².
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from manifpt.errors import InputError
 from manifpt.latent.directions import LatentFingerprinter
 from manifpt.latent.generators import LatentGenerator
 
+warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)  # by torch's own forward mode
 ROUNDING = 2 / 255 / np.sqrt(12)  # standard deviation of the error of 8 bits, in images from -1 to 1
 CHUNK = 64  # directions differentiated at a time
 

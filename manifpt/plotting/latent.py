@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 MARKERS = "osD^vPX*<>"
 
@@ -64,12 +65,12 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
         Column of a prediction, drawn as open marks joined to the measured ones.
     """
     figure, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
-    for (name, part), marker in zip(frame.groupby(line, sort=False), MARKERS, strict=False):
-        part = part.sort_values(x)
+    for number, ((name, part), marker) in enumerate(zip(frame.groupby(line, sort=False), MARKERS, strict=False)):
+        part, beside = part.sort_values(x), (4, 6) if number % 2 else (4, -12)
         errors = {"xerr": part[f"{x}_sd"], "yerr": part[f"{y}_sd"]}
         drawn = ax.errorbar(part[x], part[y], **errors, marker=marker, capsize=2, label=name, linewidth=1)
         for _, row in part.iterrows():
-            ax.annotate(row[label], (row[x], row[y]), xytext=(4, -11), textcoords="offset points", fontsize=8)
+            ax.annotate(row[label], (row[x], row[y]), xytext=beside, textcoords="offset points", fontsize=8)
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
     ax.legend(frameon=False)
@@ -80,10 +81,11 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
 def rates(theory: pd.DataFrame, *, x: str, measured: str, predicted: str, line: str) -> Figure:
     """Measured rates as marks over predicted curves, a colour and mark for each value of `line`."""
     figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    ax.set(xlabel=x, ylabel=measured)
     for (name, part), marker in zip(theory.groupby(line), MARKERS, strict=False):
-        (curve,) = ax.plot(part[x], part[predicted], label=f"{line} {name}, predicted")
-        ax.plot(part[x], part[measured], marker, color=curve.get_color(), label=f"{line} {name}, measured")
-    ax.legend(frameon=False)
+        (curve,) = ax.plot(part[x], part[predicted], linewidth=1)
+        ax.plot(part[x], part[measured], marker, color=curve.get_color(), label=f"{line} {name:g}")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="lines: theory")
     sns.despine(figure)
     return figure
 
@@ -98,18 +100,19 @@ def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
     """
     panels = list(dict.fromkeys(frame["panel"]))
     attacks = list(dict.fromkeys(frame["attack"]))
+    bars = {False: (-0.2, "0.75"), True: (0.2, "0.3")}  # where, and in which grey
     size = (2.9 * len(panels) + 1, 0.42 * len(attacks) + 1)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, panel in zip(axes[0], panels, strict=True):
-        for known, shift, colour in ((False, -0.2, "0.75"), (True, 0.2, "0.3")):
+        for known, (shift, colour) in bars.items():
             part = frame[(frame["panel"] == panel) & (frame["known"] == known)]
             heights = [attacks.index(name) + shift for name in part["attack"]]
-            who = "knows the attack" if known else "does not"
-            ax.barh(heights, part["mean"], 0.38, xerr=part["sd"], color=colour, label=who, error_kw={"linewidth": 1})
+            ax.barh(heights, part["mean"], 0.38, xerr=part["sd"], color=colour, error_kw={"linewidth": 1})
         ax.axvline(chance, color="k", linestyle=":", linewidth=1)
         ax.set(title=panel, xlim=(0, 1.05), xlabel="bit accuracy")
     axes[0, 0].set_yticks(range(len(attacks)), attacks)
     axes[0, 0].invert_yaxis()
-    axes[0, 0].legend(frameon=False, loc="lower left", title="reader")
+    patches = [Patch(color=bars[known][1], label=who) for known, who in ((False, "unknown"), (True, "known"))]
+    figure.legend(handles=patches, frameon=False, loc="outside upper right", ncols=2, title="attack to the reader")
     sns.despine(figure)
     return figure

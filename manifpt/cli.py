@@ -94,8 +94,9 @@ def tables(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="2, 4, 5, two-sample, feature-space, held-out, synthesis-identification, synthesis-verification, "
-            "synthesis-ffd, synthesis-lineage, latent-keys, latent-quality, latent-attacks, latent-claims; default: all.",
+            help="2, resnet50, 4, 5, two-sample, feature-space, held-out, synthesis-identification, "
+            "synthesis-verification, synthesis-ffd, synthesis-lineage, latent-keys, latent-quality, latent-attacks, "
+            "latent-claims. Default: all.",
         ),
     ] = [],  # noqa: B006
     dataset: Annotated[
@@ -116,9 +117,9 @@ def tables(
 @app.command(epilog="Example: manifpt readme")
 def readme() -> None:
     """Make the README's tables and figure anew from the notebooks, their last runs and the committed data."""
-    from manifpt.tables import notebook_table, overview, rewrite
+    from manifpt.tables import ledger_table, notebook_table, overview, rewrite
 
-    written = rewrite(paths.CHECKOUT / "README.md", {"notebooks": notebook_table})
+    written = rewrite(paths.CHECKOUT / "README.md", {"notebooks": notebook_table, "ledger": ledger_table})
     overview(paths.notebooks() / "overview.png")
     typer.echo(f"README.md: {', '.join(written)}, notebooks/overview.png")
 

@@ -85,7 +85,7 @@ class Pointwise(nn.Conv2d):
     """A 1x1 convolution as one matrix product: the same numbers, and several times faster where images are small."""
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x[..., :: self.stride[0], :: self.stride[1]].permute(0, 2, 3, 1)  # (n, h, w, c)
+        rows = x.permute(0, 2, 3, 1)[:, :: self.stride[0], :: self.stride[1]]  # (n, h, w, c), and so are gradients
         return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)  # (n, c, h, w)
 
 

@@ -51,7 +51,7 @@ class Recipe:
 
 
 RECIPES = {
-    "short": Recipe(epochs=10, batch_size=32, learning_rate=5e-3, steps=30),
+    "short": Recipe(epochs=10, batch_size=32, learning_rate=5e-3, steps=60),
     "released": Recipe(epochs=180, batch_size=36, learning_rate=0.1),
 }
 

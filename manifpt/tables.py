@@ -33,6 +33,15 @@ def notebook_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def ledger_table() -> str:
+    """The claims that committed results judge, in Markdown: `manifpt.experiments.claims.ledger`."""
+    from manifpt.experiments.claims import ledger
+
+    rows = ledger()
+    lines = [list(rows), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def _opening(notebook: Path) -> tuple[str, str]:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")

@@ -55,6 +55,7 @@ class TestCompute:
 def test_names_of_the_files():
     assert [batch.path_of(name, "full").name for name in batch.TABLES] == [
         "table2.csv",
+        "resnet50.csv",
         "table4.csv",
         "table5.csv",
         "two_sample.csv",

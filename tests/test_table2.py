@@ -62,6 +62,14 @@ class TestRows:
     def test_every_row_of_the_table_is_there(self):
         assert len(set(rows.ROWS)) == len(rows.ROWS) == 8 + 8 + 2 + 6
 
+    @pytest.mark.parametrize("name", rows.RESNET50)
+    def test_the_papers_network_on_the_same_artifacts(self, gm, name):
+        images, plain = gm.images("dcgan")[:3], name.removesuffix("+resnet50")
+        show, same = (rows.shown(one, real=gm.real, reference=gm.reference()[:100]) for one in (name, plain))
+        np.testing.assert_array_equal(show(images), same(images))
+        assert rows.classifier(name, real=gm.real).settings["network"] == "resnet50"
+        assert rows.classifier(plain, real=gm.real).settings["network"] == "auto"
+
     def test_unknown_name(self, gm):
         for call in (rows.classifier, lambda name, real: rows.shown(name, real=real, reference=gm.reference())):
             with pytest.raises(InputError, match="yu19"):

@@ -6,7 +6,7 @@ import pytest
 
 from manifpt import paths
 from manifpt.errors import InputError
-from manifpt.tables import notebook_table, rewrite
+from manifpt.tables import BLOCK, ledger_table, notebook_table, rewrite
 
 
 @pytest.fixture
@@ -42,3 +42,9 @@ def test_rewrite_changes_only_what_is_marked(tmp_path):
     assert readme.read_text() == expected
     with pytest.raises(InputError, match="known are a,"):
         rewrite(readme, {"a": str})
+
+
+def test_the_readme_has_the_ledger_of_the_committed_results():
+    readme = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    marked = {match[2]: match[0] for match in BLOCK.finditer(readme)}
+    assert marked["ledger"] == f"<!-- table: ledger -->\n{ledger_table()}<!-- end -->"

@@ -70,6 +70,7 @@ EACH = tuple((name,) for name in DATASETS)
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
+    "resnet50": Table(table2.resnet50, (("gm-cifar10",),), SMALL | {"plan": {"all": (10,)}}),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),

@@ -14,7 +14,7 @@ name                                   what the classifier is shown
 =====================================  ================================================================================
 
 Images are classified by one small ResNet, that of the authors' code with a third of its blocks, vectors by one hidden
-layer, all with one budget.
+layer, all with one budget. Three rows exist once more with the paper's ResNet50, from random weights: ``…+resnet50``.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,7 @@ PROJECTED = (
 )
 CONTROLS = ("control-raw", *(f"control-{space}" for space in SPACES[1:]), "control-random-rgb", "control-target-rgb")
 ROWS = (*baselines.BASELINES, *PROJECTED, *CONTROLS)
+RESNET50 = tuple(f"{name}+resnet50" for name in ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent"))
 
 
 def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> Classifier:
@@ -43,7 +44,7 @@ def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None
     _check(name)
     if name in baselines.BASELINES:
         return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
-    return Attributor(seed=seed, epochs=epochs)
+    return Attributor(name.partition("+")[2] or "auto", seed=seed, epochs=epochs)
 
 
 def shown(name: str, *, real: str, reference: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -52,11 +53,12 @@ def shown(name: str, *, real: str, reference: np.ndarray) -> Callable[[np.ndarra
     Parameters
     ----------
     name
-        One of `ROWS`; `InputError` for another.
+        One of `ROWS` or `RESNET50`; `InputError` for another.
     real, reference
         Name of the real set, and its images that stand for the manifold: uint8 `(m, c, h, w)`.
     """
     _check(name)
+    name = name.partition("+")[0]
     if name in baselines.BASELINES:
         return baselines.build(name, real=real).represent
 
@@ -85,5 +87,5 @@ def embed_as_images(images: np.ndarray, space: str) -> np.ndarray:
 
 
 def _check(name: str) -> None:
-    if name not in ROWS:
-        raise InputError(f"method {name!r} is unknown; choose one of {', '.join(ROWS)}")
+    if name not in (*ROWS, *RESNET50):
+        raise InputError(f"method {name!r} is unknown; choose one of {', '.join((*ROWS, *RESNET50))}")

@@ -5,12 +5,13 @@ models alone.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from manifpt.errors import InputError
-from manifpt.experiments.rows import ROWS, shown
+from manifpt.experiments.rows import RESNET50, ROWS, shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget, Setting, run
 from manifpt.gm import GMDataset
 from manifpt.real import check_disjoint
@@ -64,6 +65,9 @@ def table2(
         return show, {"": show}
 
     return run(Setting((gm,), plan, classes, images, views), methods, budget)
+
+
+resnet50 = partial(table2, plan={"all": (1000,)}, methods=RESNET50)  # the check with the paper's network
 
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:

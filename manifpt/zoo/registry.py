@@ -121,7 +121,7 @@ MODELS = {
         2500,
     ),
 }
-LONGER = {"gm-cifar10": 2.5}  # times the steps, for more varied images
+LONGER = {"gm-cifar10": 1.7}  # times the steps, for more varied images
 LEVELS = {  # of difficulty: which models an attribution task tells apart
     "L1": ("dcgan", "beta-vae", "glow", "ddpm"),  # one of each family
     "L2": (

@@ -147,7 +147,7 @@ def ledger() -> pd.DataFrame:
     }
     there = {name: paths.results() / f"{name}.csv" for name in parts}
     found = [parts[name](path) for name, path in there.items() if path.exists()]
-    return pd.concat([pd.DataFrame(columns=LEDGER), *found], ignore_index=True)
+    return pd.concat(found, ignore_index=True).reindex(columns=LEDGER)
 
 
 def _above_baselines(frame: pd.DataFrame, answers: Answers, number: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@ r"""Is a fine-tuned model still matched to the model it comes from?
 
 A model of the zoo goes on training on one class of its real images: with all of its weights, or, as in LoRA (Hu et al.,
 2022), with low-rank updates :math:`W + BA` of the weights of its convolutions and linear layers, everything else
-frozen. After some steps its images are compared with the fingerprints of all models, its base among them.
+frozen (peft). After some steps its images are compared with the fingerprints of all models, its base among them.
 """
 
 import time
@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 from tqdm.auto import tqdm
 
 from manifpt import training
@@ -31,27 +30,13 @@ STEPS = (0, 25, 50, 100, 200)
 METHOD = "synthesis-photos"
 
 
-class LowRank(nn.Module):
-    """A weight `(out, …)` plus a product of rank r, which is zero at first."""
-
-    def __init__(self, weight: Tensor, rank: int):
-        super().__init__()
-        rows, columns = weight.flatten(1).shape
-        self.a = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
-        self.b = nn.Parameter(torch.zeros(rows, rank))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight that the layer uses."""
-        return weight + (self.b @ self.a).view_as(weight)
-
-
 def restrict(network: nn.Module, optimiser: torch.optim.Optimizer, rank: int) -> None:
     """Freeze a network, and let the optimiser train low-rank updates of its convolutions and linear layers instead."""
-    network.requires_grad_(False)
-    for module in [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]:
-        update = LowRank(module.weight, rank)
-        parametrize.register_parametrization(module, "weight", update)
-        optimiser.add_param_group({"params": [*update.parameters()]})
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=names), network)
+    optimiser.add_param_group({"params": [weight for weight in network.parameters() if weight.requires_grad]})
 
 
 def descendants(

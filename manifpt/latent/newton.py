@@ -10,7 +10,8 @@ falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond
 than that it is beyond, and counts for nothing.
 
 Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
-image by about as much, and directions that the noise would drown are left to the prior. Where a step does not lower the
+image by about as much, and directions that the noise would drown are left to the prior. While steps make progress,
+derivatives are corrected by what a step did (Broyden 1965) instead of taken anew. Where a step does not lower the
 objective, damping shortens it (Levenberg 1944).
 
 A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
@@ -37,6 +38,7 @@ from manifpt.latent.warm import WarmStart
 
 DONE, EXPLAINED = 1.3, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
 PATIENCE, PLATEAU = 4, 0.02  # after so many steps, a residual that fell by less than this part ends the search
+PROGRESS, GROWTH = 0.8, 1.3  # derivatives are kept while a step leaves less of the residual, and directions grow less
 DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
 UNDECIDED, HELD = 0.5, 1e4  # |2φ - 1| below which both values of a bit are compared, and the weight that holds them
 LEGIBLE = 2.5  # residual, in units of that of 8 bits, up to which it is worthwhile
@@ -153,44 +155,49 @@ class NewtonEstimator:
     def _descend(self, x: Tensor, u: Tensor, prior: "Prior | None" = None, steps: int | None = None) -> "Place":
         """Where the steps from a start end."""
         prior = prior or Prior.normal(u)
-        place, past, damping = self._places(x, u[None])[0], [], 0.0
+        place, past, damping, model = self._places(x, u[None])[0], [], 0.0, None
         for _ in range(self.steps if steps is None else steps):
             past.append(place.rms)
             stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
             if stuck or place.rms < DONE * ROUNDING:
                 break
             noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
-            step = self._stepper(place, noise, prior)
-            for _ in range(TRIES):
-                (new,) = self._places(x, (place.u + step(damping))[None])
-                if better := new.objective(noise, prior) < place.objective(noise, prior):
-                    break
-                damping = max(1.0, DAMPING * damping)
-            if not better:
+            if model and self._known(noise) > GROWTH * len(model.directions):
+                model = None
+            new = None
+            if model:
+                new, damping = self._step(x, place, model, noise, prior, damping, tries=1)
+            if new is None:
+                model = self._derivative(place, noise)
+                new, damping = self._step(x, place, model, noise, prior, damping, tries=TRIES)
+            if new is None:
                 break
-            place, damping = new, damping / DAMPING if damping > 1 else 0.0
+            model = model.corrected(place, new) if new.rms < PROGRESS * place.rms else None
+            place = new
         return place
 
-    def _stepper(self, place: "Place", noise: float, prior: "Prior") -> Callable[[float], Tensor]:
-        """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter.
+    def _step(
+        self, x: Tensor, place: "Place", model: "Linear", noise: float, prior: "Prior", damping: float, *, tries: int
+    ) -> tuple["Place | None", float]:
+        """The next place, None if no try lowers the objective, and the damping to go on with."""
+        step = model.stepper(place, noise, prior)
+        for _ in range(tries):
+            (new,) = self._places(x, (place.u + step(damping))[None])
+            if new.objective(noise, prior) < place.objective(noise, prior):
+                return new, damping / DAMPING if damping > 1 else 0.0
+            damping = max(1.0, DAMPING * damping)
+        return None, damping
 
-        The step keeps to the directions that are not drowned by the noise.
-        """
-        directions, columns = self._derivative(place, noise)
-        columns = columns.double()
-        hessian = columns @ columns.t() / noise**2
-        slope = columns @ place.residual.double() / noise**2 + (directions @ prior.slope(place.u)).double()
-        hessian = hessian + (directions @ (prior.weight[:, None] * directions.t())).double()
-        unit = torch.eye(len(columns)).to(columns)
-        return lambda damping: torch.linalg.solve(hessian + damping * unit, -slope).to(directions) @ directions
+    def _known(self, noise: float) -> int:
+        """Number of directions that the noise does not drown."""
+        return max(int((self._averaged()[0] ** 2 > LEAST * noise**2).sum()), 1)
 
-    def _derivative(self, place: "Place", noise: float) -> tuple[Tensor, Tensor]:
-        """Directions of u, float32 `(m, d)`, and the change of the attacked image by each, `(m, pixels)`.
+    def _derivative(self, place: "Place", noise: float) -> "Linear":
+        """Of the attacked image, along the directions that the noise does not drown.
 
         Pixels beyond the range that fit do not change.
         """
-        strength, vectors = self._averaged()
-        known = max(int((strength**2 > LEAST * noise**2).sum()), 1)
+        (strength, vectors), known = self._averaged(), self._known(noise)
         directions, length = vectors[:known], (CHANGE / strength[:known]).clamp(max=1)
         fits = place.residual.abs().view_as(place.image) <= 2 * ROUNDING
         free = (place.image.abs() <= 1) | ~fits
@@ -199,7 +206,7 @@ class NewtonEstimator:
         for moved in (place.u + length[:, None] * directions).split(CHUNK):
             images = torch.where(free, self._images(moved), place.image)
             parts.append(self._smooth(images).flatten(1) - here)
-        return directions, torch.cat(parts) / length[:, None]
+        return Linear(directions, torch.cat(parts) / length[:, None])
 
     def _images(self, u: Tensor) -> Tensor:
         with torch.no_grad():
@@ -242,6 +249,29 @@ class Place:
     def objective(self, noise: float, prior: "Prior") -> float:
         """What a step must lower."""
         return float(self.residual.square().sum()) / noise**2 + prior.cost(self.u)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The generator near a place: directions of u `(m, d)`, and the change of the image by each, `(m, pixels)`."""
+
+    directions: Tensor
+    columns: Tensor
+
+    def stepper(self, place: Place, noise: float, prior: "Prior") -> Callable[[float], Tensor]:
+        """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter."""
+        columns = self.columns.double()
+        hessian = columns @ columns.t() / noise**2
+        slope = columns @ place.residual.double() / noise**2 + (self.directions @ prior.slope(place.u)).double()
+        hessian = hessian + (self.directions @ (prior.weight[:, None] * self.directions.t())).double()
+        unit = torch.eye(len(columns)).to(columns)
+        return lambda damping: torch.linalg.solve(hessian + damping * unit, -slope).to(place.u) @ self.directions
+
+    def corrected(self, before: Place, after: Place) -> "Linear":
+        """The nearest one that is exact for the step between two places (Broyden 1965)."""
+        step = self.directions @ (after.u - before.u)
+        error = after.residual - before.residual - step @ self.columns
+        return Linear(self.directions, self.columns + torch.outer(step, error) / step.square().sum())
 
 
 @dataclass(frozen=True)

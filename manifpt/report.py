@@ -52,7 +52,7 @@ def html(
     truth, named
         Label of each test image, and the one it was given: `(n,)`.
     mean
-        Class to its mean artifact, `(c, h, w)` or `(d,)`.
+        Class to its mean artifact: `(c, h, w)`, drawn as it is, or `(d,)`, drawn by its cosine with the others'.
     images
         Class to test images, uint8 `(m, c, h, w)`, for the spectra; one class is ``real``.
     """
@@ -66,6 +66,8 @@ def html(
     if all(artifact.ndim == 3 for artifact in mean.values()):
         stacked = {"mean artifact": np.stack([*mean.values()])}
         figures["Mean artifacts"] = plotting.strips(stacked, groups=classes, signed=[*stacked], scale=1.2)
+    else:
+        figures["Mean artifacts: cosine of each with each other"] = plotting.cosines(mean)
     return (
         Environment(autoescape=True)
         .from_string(PAGE)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from manifpt import cli, folders, own, paths, pictures, tracing
+from manifpt import cli, folders, own, paths, pictures, report, tracing
 from manifpt.harmonise import Rule
 from manifpt.manifold import Manifold
 
@@ -243,6 +243,24 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
     assert table.filter(like="p(").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
     assert (table["probability"] == table.filter(like="p(").max(axis=1)).all()
     assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shape", "title"), [((1, 8, 8), "Mean artifacts<"), ((5,), "Mean artifacts: cosine")])
+def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title):
+    rng = np.random.default_rng(0)
+    classes = ("a", "b", "real")
+    curve = pd.DataFrame({"input": ["artifact", "control"] * 2, "n": [1, 1, 2, 2], "accuracy": 0.5})
+    page = report.html(
+        warnings=[],
+        rule={"size": 8},
+        curve=curve,
+        truth=np.array(classes),
+        named=np.array(classes),
+        mean={name: rng.normal(size=shape) for name in classes},
+        images={name: rng.integers(0, 256, (4, 1, 8, 8), np.uint8) for name in classes},
+    )
+    assert title in page
+    assert page.count("data:image/png;base64,") == 4
 
 
 def test_prediction_does_not_depend_on_company(monkeypatch, tmp_path, good, fresh):

@@ -128,3 +128,16 @@ def test_held_out_rows(tmp_path, monkeypatch):
     assert (frame["n"] == 4).all()
     monkeypatch.setattr(held_out, "features_of", None)
     assert len(held_out.held_out(gm, **options)) == len(frame)
+
+
+def test_what_both_tasks_leave_out_is_trained_once(monkeypatch):
+    left_out = []
+
+    def features_of(gm, method, budget, *, without, seed, n_per_class):
+        left_out.append(without)
+        rows, labels = np.random.default_rng(0).normal(size=(2 * len(gm.models), 3)), np.repeat([*gm.models], 2)
+        return {"train": (rows, labels), "test": (rows, labels)}
+
+    monkeypatch.setattr(held_out, "features_of", features_of)
+    held_out.held_out(load_gm("gm-fashion").only("dcgan", "lsgan", "glow"), methods=["control-sl"], seeds=(0,))
+    assert sorted(left_out) == [("dcgan",), ("dcgan", "lsgan"), ("glow",), ("lsgan",)]

@@ -8,6 +8,7 @@ value among the others.
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -93,15 +94,20 @@ def held_out(
         raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(TASKS)}")
     design, budget = designs(gm), Budget(**budget)
     results = budget.results(gm)
-    runs = [(task, method, seed) for task in tasks for method in methods for seed in budget.seeds]
-    for task, method, seed in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not budget.progress):
+
+    @lru_cache(maxsize=2 * len(design))  # a model that has no twin is left out alone in both tasks
+    def features(method: str, group: tuple[str, ...], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return features_of(gm, method, budget, without=group, seed=seed, n_per_class=n_per_class)
+
+    runs = [(method, seed, task) for method in methods for seed in budget.seeds for task in tasks]
+    for method, seed, task in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not budget.progress):
         key = {"dataset": gm.name, "task": task, "method": method, "n_per_class": n_per_class, "seed": seed}
         if results.has(**key):
             continue
         started, tables = time.perf_counter(), {}
         groups = {tuple([model] if task == TASKS[0] else twins(design, model)) for model in design.index}
         for group in sorted(groups):
-            parts = features_of(gm, method, budget, without=group, seed=seed, n_per_class=n_per_class)
+            parts = features(method, group, seed)
             tables |= {model: predicted(parts, design, model, group) for model in group}
         everything = pd.concat(tables)  # (model, variable) by column
         right = pd.DataFrame({

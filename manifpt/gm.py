@@ -1,9 +1,10 @@
 """GM datasets: a real set and samples of models trained on it, in three splits.
 
 A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
-lossless mosaic). Where fewer samples ship than belong to the dataset, the rest is drawn from the checkpoint when it is
-first asked for, and cached. Of each model's samples the first half is ``train``, the next 15 % ``val``, the rest
-``test``; the class ``real`` is the real set's held-out images of the same split.
+lossless mosaic; a few held-out reals may lie there, too, to be looked at). Where fewer samples ship than belong to the
+dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. Of each model's samples the first
+half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is the real set's held-out images of the
+same split.
 """
 
 import json
@@ -43,6 +44,7 @@ class GMDataset:
         manifests = {folder: read_manifest(folder) for folder in self.folders}
         first = manifests[self.folders[0]]
         self.name, self.real, self.yardsticks = first["name"], first["real"], first.get("yardsticks", {})
+        self._reals = next(((folder, m["reals"]) for folder, m in manifests.items() if "reals" in m), None)
         self._folder = {label: folder for folder, manifest in manifests.items() for label in manifest["models"]}
         self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
         self.selection = "all"
@@ -88,10 +90,10 @@ class GMDataset:
 
     def preview(self, label: str, n: int) -> np.ndarray:
         """At most n images of a class, uint8 `(m, c, h, w)`: the first that ship; none is drawn from a checkpoint."""
-        if label == REAL:
+        if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
-        record = self._record(label)["samples"]
-        path = self._folder[label] / record["file"]
+        folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
+        path = folder / record["file"]
         files.check_sha256(path, record["sha256"])
         return files.load_mosaic(path, min(n, record["shipped"]))
 
@@ -188,6 +190,7 @@ def read_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         records = [entry[kind]["file"] for entry in manifest["models"].values() for kind in ("checkpoint", "samples")]
+        records += [manifest["reals"]["file"]] if "reals" in manifest else []
         manifest["name"], manifest["real"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the manifest of a GM dataset ({error!r})") from error

@@ -37,6 +37,8 @@ def test_what_ships_of_every_model(name):
     assert gm.models.keys() <= {label(model, seed) for _, model, seed in plan([name])}
     assert set(gm.yardsticks) == {"real", "pca-gaussian"}
     channels = CHANNELS[gm.real]
+    if name != "gm-fashion":
+        assert gm.preview("real", 5000).shape == (300, channels, 32, 32)
     for label_, record in gm.models.items():
         shipped = record["samples"]["shipped"]
         assert shipped == (2000 if name == "gm-fashion" else 300)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from manifpt import files, gm, training
 from manifpt.errors import InputError
+from manifpt.real import load_real
 from manifpt.training import Task, random_batches
 from manifpt.zoo import batch, diffusion, flow, gan, nvae, publish, quality, registry, stylegan
 from manifpt.zoo import sample as sampling
@@ -307,7 +308,7 @@ def test_perceptual_distance():
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A GM dataset of one barely trained model, of whose six samples two are in the file."""
-    monkeypatch.setattr(publish, "SHIPPED", {"gm-photo": 2})
+    monkeypatch.setattr(publish, "SHIPPED_OTHERWISE", 2)
     monkeypatch.setattr(publish, "quality", lambda images, real: {"n": len(images)})
     monkeypatch.setattr(publish, "yardsticks", lambda real: {"real": {}})
     checkpoint = train("dcgan", dataset="gm-photo", steps=1, out=tmp_path / "gm")
@@ -323,6 +324,15 @@ def test_samples_that_do_not_ship_are_drawn_once_from_the_checkpoint(published, 
     np.testing.assert_array_equal(images, sample(published, 6))
     monkeypatch.setattr(sampling, "sample", None)
     np.testing.assert_array_equal(dataset.images("dcgan"), images)
+
+
+def test_reals_to_be_looked_at_ship_with_a_colour_set(published, monkeypatch):
+    expected = load_real("photos", split="test")[:2]
+    monkeypatch.setattr(gm, "load_real", None)
+    np.testing.assert_array_equal(gm.GMDataset(published.parent.parent).preview("real", 5), expected)
+    (published.parent.parent / "samples" / "real.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"real\.png"):
+        gm.GMDataset(published.parent.parent).preview("real", 5)
 
 
 def test_a_published_model_is_neither_sampled_nor_measured_again(published, monkeypatch):

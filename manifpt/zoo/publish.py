@@ -5,6 +5,7 @@ from pathlib import Path
 
 from manifpt import files
 from manifpt.gm import read_manifest
+from manifpt.real import load_real
 from manifpt.zoo import registry
 from manifpt.zoo.quality import quality, yardsticks
 from manifpt.zoo.sample import sample
@@ -39,6 +40,8 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     with files.locked(path):  # others may publish as well
         old = _manifest(path)
         manifest = {"name": dataset, "real": real, "yardsticks": old.get("yardsticks") or yardsticks(real)}
+        if dataset not in SHIPPED:
+            manifest["reals"] = old.get("reals") or _reals(folder, real)
         manifest["models"] = dict(sorted((old["models"] | {label: record}).items()))
         files.write_text(path, json.dumps(manifest, indent=1) + "\n")
     return record
@@ -56,6 +59,14 @@ def _measure(checkpoint: Path, n: int, seed: int) -> dict:
     record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": shipped}
     record["samples"] |= {"n": n, "seed": seed}
     return record | {"quality": quality(images, registry.real_set(settings["dataset"]))}
+
+
+def _reals(folder: Path, real: str) -> dict:
+    """Write some held-out reals beside the samples, to be looked at where the real set is not; their entry."""
+    mosaic = folder / "samples" / "real.png"
+    images = load_real(real, split="test")[:SHIPPED_OTHERWISE]
+    files.save_mosaic(mosaic, images)
+    return {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": len(images)}
 
 
 def _manifest(path: Path) -> dict:

@@ -136,6 +136,10 @@ LEVELS = {  # of difficulty: which models an attribution task tells apart
 }
 NOTES = {  # (GM dataset, label): why a model that is flagged as collapsed is kept
     ("gm-fashion", "gan"): "A perceptron makes each pixel on its own: all kinds of garments, all grainy.",
+    ("gm-photo", "gan"): "A perceptron makes each pixel on its own: all kinds of colours, all grainy.",
+    ("gm-photo", "beta-vae"): "All kinds of colours and shades, but no texture: blur is what its likelihood asks for.",
+    ("gm-photo", "dfc-vae"): "All kinds of colours and shades; its textures are those of its upsampling alone.",
+    ("gm-photo", "rve"): "All kinds of colours, but grainy: within the budget it does not learn to take off the last noise.",
 }
 SEEDS = {"dcgan": (0, 1, 2)}  # others are trained with seed 0 alone
 

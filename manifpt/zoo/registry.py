@@ -140,7 +140,7 @@ NOTES = {  # (GM dataset, label): why a model that is flagged as collapsed is ke
     ("gm-photo", "beta-vae"): "All kinds of colours and shades, but no texture: blur is what its likelihood asks for.",
     ("gm-photo", "dfc-vae"): "All kinds of colours and shades; its textures are those of its upsampling alone.",
     ("gm-photo", "rve"): "All kinds of colours, all grainy: the budget ends before it takes off the last noise.",
-    ("gm-cifar10", "dcgan"): "Many kinds of scenes, but in outline: objects are not drawn sharply enough to be near reals.",
+    ("gm-cifar10", "dcgan"): "Many kinds of scenes, in outline: objects are not drawn well enough to be near reals.",
 }
 SEEDS = {"dcgan": (0, 1, 2)}  # others are trained with seed 0 alone
 

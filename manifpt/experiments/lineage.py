@@ -87,7 +87,7 @@ def lineage(
     method
         Whose features; see `manifpt.experiments.zero_shot`.
     **budget
-        Fields of `manifpt.experiments.runner.Budget`; by default one seed and 100 images a model.
+        Fields of `manifpt.experiments.runner.Budget`; by default 100 images a model.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def lineage(
     InputError
         A base that is not there; a real set without labels; an extractor that is not trained.
     """
-    budget = Budget(**({"seeds": (0,), "n_test": N_IMAGES} | budget))
+    budget = Budget(**({"n_test": N_IMAGES} | budget))
     if unknown := set(bases) - set(gm.models):
         raise InputError(f"{gm.name} has no model {', '.join(sorted(unknown))}; train it first, or name other bases")
     images = gm.reference()[load_real_labels(gm.real) == target]

@@ -45,7 +45,7 @@ def quality(scores: pd.DataFrame) -> Figure:
             ax.axvline(scores.loc[yardstick, name], color="C3", linestyle=line, label=yardstick)
         ax.set(title=name)
         if name == "fd":
-            ax.set(xscale="log", xlim=(values.min() / 4, None))
+            ax.set(xscale="log", xlim=(scores[name].min() / 1.5, None))
             ax.xaxis.set_minor_formatter(NullFormatter())
     axes[0].invert_yaxis()
     axes[-1].legend(title="yardstick", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

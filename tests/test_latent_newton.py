@@ -48,13 +48,14 @@ def test_one_step_solves_the_regularised_problem(toy):
         (place,) = estimator._places(image, torch.zeros(1, 16))
         assert place.image.abs().max() < 1
         small, large = (
-            (place.rms / part, estimator._stepper(place, place.rms / part, Prior.normal(place.u))(0.0))
-            for part in (5, 1)
+            estimator._derivative(place, noise).stepper(place, noise, Prior.normal(place.u))(0.0)
+            for noise in (place.rms / 5, place.rms)
         )
-        matrix = columns @ columns.T / small[0] ** 2 + torch.eye(16)
-        exact = torch.linalg.solve(matrix, -columns @ place.residual / small[0] ** 2)
-        assert (small[1] - exact).norm() < 0.05 * exact.norm()
-        assert large[1].norm() < exact.norm()  # what is not explained holds back
+        noise = place.rms / 5
+        matrix = columns @ columns.T / noise**2 + torch.eye(16)
+        exact = torch.linalg.solve(matrix, -columns @ place.residual / noise**2)
+        assert (small - exact).norm() < 0.05 * exact.norm()
+        assert large.norm() < exact.norm()  # what is not explained holds back
 
 
 def test_derivatives_are_those_of_automatic_differentiation():
@@ -62,12 +63,37 @@ def test_derivatives_are_those_of_automatic_differentiation():
     estimator = NewtonEstimator(fingerprinter)
     u = 0.5 * torch.randn(256, generator=torch.Generator().manual_seed(0))
     (place,) = estimator._places(torch.full((1, 32, 32), 0.1), u[None])
-    directions, columns = estimator._derivative(place, 0.01)
+    model = estimator._derivative(place, 0.01)
     free = (place.image.abs() <= 1).flatten() | (place.residual.abs() > 0.005)
     exact = jacobian(fingerprinter.generator, estimator._origin + u @ estimator._spread).float()
-    exact = (exact @ estimator._spread.t() @ directions.t()).t() * free
-    assert len(directions) > 100
-    assert (columns - exact).norm() < 0.03 * exact.norm()
+    exact = (exact @ estimator._spread.t() @ model.directions.t()).t() * free
+    assert len(model.directions) > 100
+    assert (model.columns - exact).norm() < 0.03 * exact.norm()
+
+
+def test_corrected_derivatives_tell_what_the_step_did_and_are_else_the_same():
+    rng = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(6, 3, generator=rng)).Q.t()
+    before, after = (
+        Place(torch.randn(6, generator=rng), torch.zeros(1), torch.randn(5, generator=rng)) for _ in range(2)
+    )
+    model = newton.Linear(directions, torch.randn(3, 5, generator=rng))
+    corrected = model.corrected(before, after)
+    step = directions @ (after.u - before.u)
+    torch.testing.assert_close(step @ corrected.columns, after.residual - before.residual)
+    across = torch.linalg.svd(step[None]).Vh[1:]  # directions that the step did not take
+    torch.testing.assert_close(across @ corrected.columns, across @ model.columns)
+
+
+def test_derivatives_are_taken_anew_where_the_corrected_ones_mislead(toy, monkeypatch):
+    """A correction that turns every step round costs derivatives, not keys."""
+
+    def turned(model, before, after):
+        return newton.Linear(model.directions, -model.columns)
+
+    monkeypatch.setattr(newton.Linear, "corrected", turned)
+    keys, images = marked(toy)
+    assert (NewtonEstimator(toy).estimate(images).bits == keys).all()
 
 
 def test_an_image_is_read_alike_alone_and_among_others(toy):
@@ -118,14 +144,14 @@ def test_an_undecided_bit_is_decided_by_what_each_value_leaves(toy):
 
 
 def test_a_plateau_ends_the_search(toy, monkeypatch):
-    taken, whole = [], NewtonEstimator._stepper
+    taken, whole = [], newton.Linear.stepper
 
     def little(self, place, noise, prior):
         taken.append(place.rms)
         step = whole(self, place, noise, prior)
         return lambda damping: 1e-3 * step(damping)
 
-    monkeypatch.setattr(NewtonEstimator, "_stepper", little)
+    monkeypatch.setattr(newton.Linear, "stepper", little)
     NewtonEstimator(toy, starts=1, steps=30).estimate(marked(toy, 1)[1])
     assert len(taken) == newton.PATIENCE
     assert taken == sorted(taken, reverse=True)

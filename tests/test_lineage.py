@@ -69,6 +69,7 @@ def test_rows_are_kept(tmp_path, monkeypatch):
         "steps": (0, 5),
         "method": "spectrum",
         "n_test": 12,
+        "seeds": (0,),
         "path": tmp_path / "l.csv",
     }
     gm = load_gm("gm-fashion").only("dcgan", "glow")

@@ -75,7 +75,7 @@ def test_a_trained_method_never_sees_the_models_it_is_judged_on(monkeypatch):
         rows, labels = features.of(("a", "d"))
     assert labels.tolist() == ["a"] * 4 + ["d"] * 4
     assert rows.shape == (8, 1024)
-    assert seen == [(list("bcef"), list("bcef"), 4 * 200, 4 * 50)]
+    assert seen == [(list("bcef"), list("bcef"), 4 * zero_shot.MIDDLE, 4 * zero_shot.VAL)]
 
 
 @pytest.fixture
@@ -210,8 +210,8 @@ def test_verdict_on_the_claim(tmp_path, share, expected):
     made_up_table(path, {"synthesis-photos": share, "synthesis-other": 0.99, "control-sl": 0.4, "marra19": 0.1})
     (row,) = synthesis_claims(path, points=40, n_per_class=10).to_dict("records")
     assert row["verdict"] == expected
-    assert row["best other"].endswith("(control-sl)")
-    assert row["n"] == "1000 answers, 5 splits"
+    assert row["control"].endswith("(control-sl)")
+    assert row["n"] == "1,000 answers, 5 splits"
 
 
 def test_latest_rows_are_about_the_latest_models(tmp_path):

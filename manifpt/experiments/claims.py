@@ -119,7 +119,7 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
         enough = 100 * against["gain"].min() >= points
         rows.append(
             {
-                "claim": f"{path.stem.partition('_')[2]}, {dataset}: {task}",
+                "claim": f"Model Synthesis, {dataset}: {path.stem.partition('_')[2]} of {task}",
                 "paper": f"+{points:g} points",
                 "ours": _value(accuracy.loc[method]),
                 "control": f"best other {_value(accuracy.loc[best])} ({best})",

@@ -5,7 +5,7 @@ and the nearest real image :math:`x^*`, which stands in for it. The artifact is 
 Estimators of the point:
 
 ``nearest``
-    the paper's: :math:`\varphi(x^*)`, the nearest of the reference points in squared L2 (SPEC A.3), exact.
+    the paper's: :math:`\varphi(x^*)`, the nearest of the reference points in squared L2, exact.
 ``tangent``
     ours, for :math:`x_p`: the ridge-regularised projection on the affine span of the k nearest points. With their mean
     :math:`\bar z` and the rows :math:`z_i - \bar z` of V,

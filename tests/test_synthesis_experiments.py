@@ -172,7 +172,13 @@ def test_growth_draws_differ_by_seed_and_have_their_size(checkpoints, monkeypatc
 def test_sets_are_judged_and_kept(checkpoints, tmp_path):
     path = tmp_path / "synthesis_ffd.csv"
     recipe = extractor.Recipe(steps=2, models=2, each=2)
-    options = {"sets": ("full", "no A", "36"), "recipe": recipe, "checkpoints": checkpoints, "n_test": 12}
+    options = {
+        "seeds": (0,),
+        "sets": ("full", "no A", "36"),
+        "recipe": recipe,
+        "checkpoints": checkpoints,
+        "n_test": 12,
+    }
     frame = synthesis_sets.synthesis_sets(Shades(), **options, path=path)
     values = frame.pivot_table("value", "task", "metric")
     assert values["models"].to_dict() == {"full": 4, "no A": 2}
@@ -212,6 +218,14 @@ def test_verdict_on_the_claim(tmp_path, share, expected):
     assert row["verdict"] == expected
     assert row["control"].endswith("(control-sl)")
     assert row["n"] == "1,000 answers, 5 splits"
+
+
+def test_a_task_that_is_not_computed_whole_is_not_judged(tmp_path):
+    path = tmp_path / "synthesis_identification.csv"
+    made_up_table(path, {"synthesis-photos": 0.9, "control-sl": 0.4})
+    frame = pd.read_csv(path)
+    frame[(frame["method"] == "control-sl") | (frame["seed"] > 0)].to_csv(path, index=False)
+    assert synthesis_claims(path, points=40, n_per_class=10).empty
 
 
 def test_latest_rows_are_about_the_latest_models(tmp_path):

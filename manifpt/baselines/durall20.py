@@ -1,4 +1,4 @@
-"""Durall et al. 2020: the power spectrum averaged over angles (SPEC D3).
+"""Durall et al. 2020: the power spectrum averaged over angles.
 
 Theirs: 20 ln|F| of the grey image, its mean over pixels of equal integer radius about ((w - 1)/2, (h - 1)/2) without
 the first and the last radius, min-max normalised; an SVM with RBF kernel, C = 6.37, γ = 0.86. Ours: one SVM against one

@@ -1,4 +1,4 @@
-r"""Dzanic et al. 2020: how the spectrum decays at its highest frequencies (SPEC D4).
+r"""Dzanic et al. 2020: how the spectrum decays at its highest frequencies.
 
 Theirs: the magnitude |F| of the grey image, averaged in equal bins of the radius from half of the largest one on, then
 smoothed over five bins; :math:`y_1 (x / x_1)^c` fitted in least squares from 0.85 of the largest radius on; features

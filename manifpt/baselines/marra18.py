@@ -1,4 +1,4 @@
-"""Marra et al. 2018: XceptionNet, the most robust of the detectors they compare (SPEC D6).
+"""Marra et al. 2018: XceptionNet, the most robust of the detectors they compare.
 
 Theirs: XceptionNet from ImageNet weights on images of 299 pixels. Ours: depthwise separable convolutions in residual
 blocks at a small width (`manifpt.networks`), from random weights, with the budget of all learned rows.

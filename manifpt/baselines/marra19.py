@@ -1,4 +1,4 @@
-r"""Marra et al. 2019: the mean noise residual of a model is its fingerprint (SPEC D7).
+r"""Marra et al. 2019: the mean noise residual of a model is its fingerprint.
 
 With the residual :math:`R(x)` of a denoiser and the fingerprint :math:`F_m` of a model, the mean of its residuals, the
 model with the highest normalised correlation :math:`\langle R(x), F_m \rangle / (\|R(x)\| \|F_m\|)` is named; both are

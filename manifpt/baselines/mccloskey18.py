@@ -1,4 +1,4 @@
-"""McCloskey and Albright 2018: how often pixels are over- or under-exposed (SPEC D1).
+"""McCloskey and Albright 2018: how often pixels are over- or under-exposed.
 
 Theirs: the share of pixels at or above 240, 245, 250, 255, and at or below 0, 5, 10, 15; a linear SVM. Ours: one SVM
 against the rest for each model; the second cue of their paper, chromaticity, is weak and left out.

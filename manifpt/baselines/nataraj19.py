@@ -1,4 +1,4 @@
-"""Nataraj et al. 2019: co-occurrence matrices of neighbouring grey levels, seen by a network (SPEC D2).
+"""Nataraj et al. 2019: co-occurrence matrices of neighbouring grey levels, seen by a network.
 
 Theirs: for each channel the symmetric 256x256 matrix of horizontally adjacent levels. Ours: 32 levels in place of 256,
 since an image of 32x32 has 992 such pairs for 65,536 entries; log(1 + count); the network and the budget of all learned

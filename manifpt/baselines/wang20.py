@@ -1,4 +1,4 @@
-"""Wang et al. 2020, CNNDetect: a network on images that are blurred and JPEG-compressed in training (SPEC D5).
+"""Wang et al. 2020, CNNDetect: a network on images that are blurred and JPEG-compressed in training.
 
 Theirs: ResNet50 from ImageNet weights; half of the images are blurred with a Gaussian of σ in [0, 3], half compressed
 with a quality in 30 to 100, crops and horizontal flips. Ours: the network and the budget of all learned rows; no crops,

@@ -66,6 +66,7 @@ TESTED = {"seeds": (0,), "n_reference": 2000}
 TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
 FEW = {"seeds": (0,), "n": 2}
+SET = {"seeds": (0,), "sets": ("full",), "recipe": Recipe(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
@@ -78,12 +79,12 @@ TABLES = {
     "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
     "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
     "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
-    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, {"sets": ("full",), "recipe": Recipe(5), "n_test": 20}),
-    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"steps": (0, 5), "n_test": 20}),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
+    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
     "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
     "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),
     "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}),
-    "latent-claims": Table(latent_claims.latent_claims, FASHION, {"n": 1, "steps": 2}),
+    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}),
 }
 
 

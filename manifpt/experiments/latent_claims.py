@@ -25,8 +25,8 @@ def latent_claims(
     *,
     point: Point = POINT,
     users: int = 20,
-    seeds: Sequence[int] = (0,),
-    n: int = 63,
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 21,
     steps: int = 60,
     path: Path | None = None,
     progress: bool = False,
@@ -64,7 +64,7 @@ def _measure(
         if method == OWN:
             images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed)
         else:
-            images = gm.images(method, split="test")[:n]
+            images = gm.images(method, split="test")[seed * n : (seed + 1) * n]
         claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
     claimed = claims.decision != NOT_OURS
     wrong = claimed & (claims.decision != names) if method == OWN else claimed

@@ -97,7 +97,7 @@ def synthesis_sets(
     checkpoints
         Synthetic models; by default those that `manifpt synthesis train-models` made.
     **budget
-        Fields of `manifpt.experiments.runner.Budget`; by default one seed and 100 images a model.
+        Fields of `manifpt.experiments.runner.Budget`; by default 100 images a model.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def synthesis_sets(
     InputError
         An unknown set; fewer than two synthetic models.
     """
-    budget = Budget(**({"seeds": (0,), "n_test": N_IMAGES} | budget))
+    budget = Budget(**({"n_test": N_IMAGES} | budget))
     checkpoints = sorted(folder_of(REAL).glob("*.safetensors")) if checkpoints is None else list(checkpoints)
     TrainedModels(checkpoints[:2])  # two at least
     headers = [files.load_tensors(path)[1] for path in checkpoints]

@@ -1,4 +1,4 @@
-"""What may happen to an image between the generator and the one who reads its key (SPEC C.5; the last two are ours).
+"""What may happen to an image between the generator and the one who reads its key (the last two are ours).
 
 Every attack maps float images `(n, c, h, w)` in [-1, 1], c 1 or 3, to such images, and lets gradients through: an
 estimator that knows the attack passes its own image through it.

@@ -5,8 +5,8 @@ The components from `shift` on carry the key φ, all others the content α:
 
 .. math:: w_\varphi = \mu + U^\top \alpha + \sigma V^\top \varphi, \quad \alpha_j \sim N(0, s_j^2)
 
-with bits φ (SPEC C.2). An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion a bit is written on several
-components, and the content is that of a sampled code (SPEC C.8).
+with bits φ. An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion a bit is written on several
+components, and the content is that of a sampled code.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from manifpt.latent.generators import LatentGenerator, load_generator
 from manifpt.latent.keys import parse_key
 
 SCALES = ("equal", "deviation")  # sigma for all components (released), or sigma times each one's deviation
-CONTENTS = ("gaussian", "sample")  # alpha of SPEC C.2, or that of a sampled latent code, SPEC C.8
+CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
 BATCH = 64  # images rendered at a time
 
 

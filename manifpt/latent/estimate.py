@@ -1,4 +1,4 @@
-r"""Read a key back from an image: search for the latent code that makes it (SPEC C.3).
+r"""Read a key back from an image: search for the latent code that makes it.
 
 From each of several starts, Adam minimises over content α and key logits κ, with φ = sigmoid(κ),
 
@@ -97,13 +97,11 @@ class LatentEstimator:
         for what, name, known in (("loss", loss, LOSSES), ("units", units, UNITS)):
             if name not in known:
                 raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")
-        for what, number, least in (("starts", starts, 1), ("steps", steps, 0), ("rows", rows, 1)):
-            if number < least:
-                raise InputError(f"{what}: {number}; at least {least} expected")
+        check_search(starts, steps, warm_start)
+        if rows < 1:
+            raise InputError(f"rows: {rows}; at least 1 expected")
         if not rate > 0:
             raise InputError(f"rate: {rate}; a positive number expected")
-        if steps == 0 and warm_start is None:
-            raise InputError("steps: 0 without a warm start; at least 1 step, or a warm start expected")
         self.fingerprinter, self.starts, self.steps, self.rate, self.rows = fingerprinter, starts, steps, rate, rows
         self.attack, self.warm_start, self.pixel = attack_named(attack), warm_start, "pixel" in loss
         self._unit = fingerprinter.deviations_ if units == "whitened" else torch.ones_like(fingerprinter.deviations_)
@@ -183,6 +181,15 @@ class LatentEstimator:
         if self.pixel:
             loss = loss + (images - wanted[0]).square().mean((1, 2, 3))
         return loss + self._perceptual.to_features(images, wanted[1:]) if self._perceptual else loss
+
+
+def check_search(starts: int, steps: int, warm_start: WarmStart | None) -> None:
+    """`InputError` for a search without a start, or without both steps and a warm start."""
+    for what, number, least in (("starts", starts, 1), ("steps", steps, 0)):
+        if number < least:
+            raise InputError(f"{what}: {number}; at least {least} expected")
+    if steps == 0 and warm_start is None:
+        raise InputError("steps: 0 without a warm start; at least 1 step, or a warm start expected")
 
 
 def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Tensor:

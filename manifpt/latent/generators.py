@@ -12,7 +12,7 @@ from manifpt import files, paths
 from manifpt.compute import pick_device, seeded
 from manifpt.errors import InputError
 
-NOISE = 0  # seed of StyleGAN2's noise, which the estimator knows (SPEC C.2)
+NOISE = 0  # seed of StyleGAN2's noise, which the estimator knows
 CHUNK = 500  # latents drawn at a time
 
 

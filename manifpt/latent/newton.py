@@ -29,10 +29,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from manifpt.errors import InputError
 from manifpt.latent.attacks import modelled
 from manifpt.latent.directions import LatentFingerprinter
-from manifpt.latent.estimate import Estimate, checked_images, cube
+from manifpt.latent.estimate import Estimate, check_search, checked_images, cube
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
@@ -83,11 +82,7 @@ class NewtonEstimator:
         warm_start: WarmStart | None = None,
         progress: bool = False,
     ):
-        for what, number, least in (("starts", starts, 1), ("steps", steps, 0)):
-            if number < least:
-                raise InputError(f"{what}: {number}; at least {least} expected")
-        if steps == 0 and warm_start is None:
-            raise InputError("steps: 0 without a warm start; at least 1 step, or a warm start expected")
+        check_search(starts, steps, warm_start)
         self.fingerprinter, self.starts, self.steps = fingerprinter, starts, steps
         self.warm_start, self.progress = warm_start, progress
         self._attack, self._smooth = modelled(attack)

@@ -4,7 +4,7 @@ r"""The shallow baseline: a visible pattern on the finished image instead of a d
 
 with random patterns p, orthonormal up to the root of the number of pixels, so that each key is a pattern of its own
 whose pixels have standard deviation :math:`\sigma \sqrt{d_\varphi}` (after Kim et al. 2021, who train a model for each
-user; SPEC C.1). It is read by the filter that fits images without a key best, :math:`\Sigma^{-1} p_j`, whose mean and
+user). It is read by the filter that fits images without a key best, :math:`\Sigma^{-1} p_j`, whose mean and
 covariance are those of images that the generator drew. Ours in all details.
 """
 

@@ -1,11 +1,11 @@
-r"""How well a key can be read, and what it costs, if the generator were linear (SPEC C.6, derived there).
+r"""How well a key can be read, and what it costs, if the generator were linear (our derivation).
 
 With :math:`J = \partial g / \partial w`, :math:`A = J U^\top`, :math:`B = \sigma J V^\top` and noise of standard
 deviation s on every pixel, least squares over content and key leave
 
 .. math:: \hat\varphi - \varphi \sim N(0, s^2 S^{-1}), \quad S = B^\top (I - A A^+) B.
 
-σ is part of B here, so that it may differ between directions; SPEC's S is this one over σ².
+σ is part of B here, so that it may differ between directions; for σ = 1 S is this one over σ².
 """
 
 import warnings

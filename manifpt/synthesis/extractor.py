@@ -1,4 +1,4 @@
-r"""The fingerprint extractor: a ResNet that reads spectra and never saw a generator but synthetic ones (SPEC B.4).
+r"""The fingerprint extractor: a ResNet that reads spectra and never saw a generator but synthetic ones.
 
 .. math:: L = \mathrm{CE}(W f, \text{category}) + \frac1n \sum_a \max\Big(0,\;
    \max_{p:\,m_p = m_a} \|f_a - f_p\| - \min_{q:\,m_q \ne m_a} \|f_a - f_q\| + 0.3\Big)

@@ -1,4 +1,4 @@
-r"""The space of synthetic models: 288 shallow auto-encoders (SPEC B.2; Yang et al., TMM 2025).
+r"""The space of synthetic models: 288 shallow auto-encoders (Yang et al., TMM 2025).
 
 A model reads a real image and gives it back with the traces of its own layers: K blocks halve the image (mean over 2x2,
 conv, batch norm, ReLU, conv, batch norm) and K blocks enlarge it. An enlarging block has L layers, of which the first

@@ -1,4 +1,4 @@
-r"""How well features tell models apart that nobody trained on: identification and verification (SPEC B.6).
+r"""How well features tell models apart that nobody trained on: identification and verification.
 
 Pure functions on features `(n, d)` of images and the model `(n,)` that each is of. The score of two features is their
 cosine. *Identification*, 1:N: the mean feature of a few images of each model, 10 in the paper's code, is its gallery

@@ -1,4 +1,4 @@
-r"""The spectral fingerprint of an image: what a denoiser takes away from it, seen in frequency (SPEC B.3).
+r"""The spectral fingerprint of an image: what a denoiser takes away from it, seen in frequency.
 
 .. math:: D = |\mathrm{FFT}_2(R(x))| \text{ per channel}, \qquad D_{\log} = \log(D + 10^{-3})
 

@@ -1,4 +1,4 @@
-r"""Training of synthetic models: each learns to give real images back, badly enough to leave its traces (SPEC B.2).
+r"""Training of synthetic models: each learns to give real images back, badly enough to leave its traces.
 
 .. math:: L = \max\big(\mathrm{MSE}(x, A(x)),\; \eta\big), \qquad \eta = 0.005, \text{ pixels in } [-1, 1]
 

@@ -1,4 +1,4 @@
-r"""How near the synthetic models come to real ones, and how far they lie apart: FFD and diversity (SPEC B.5).
+r"""How near the synthetic models come to real ones, and how far they lie apart: FFD and diversity.
 
 A model is one vector: the power spectrum of each of its residuals, averaged over angles, then over images,
 

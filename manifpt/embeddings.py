@@ -7,7 +7,7 @@ space                         φ                                                
 ``freq``                      log(|fftshift(fft2(x))| + 1e-12) per channel, flattened          1,024 c
 ``sl``                        supervised: ImageNet EfficientNet-Lite0, images resized to 64    1,280
 ``sl:resnet50``               the paper's: torchvision's ImageNet ResNet50, resized to 224     2,048
-``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.ssl`)      256
+``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.ssl`)      128
 ``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
 ============================  ===============================================================  ==========
 

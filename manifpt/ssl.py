@@ -17,16 +17,21 @@ from manifpt import trained
 from manifpt.compute import autocast, seeded
 from manifpt.training import Task
 
-WIDTHS = (64, 96, 128, 256)
+WIDTHS = (48, 64, 96, 128)
 OFF_DIAGONAL = 0.0051
 
 
 class Backbone(ResNet):
-    """Images `(n, c, 32, 32)` in [-1, 1] to 256 features: 3x3 stem, max-pool, four basic blocks, global mean."""
+    """Images `(n, c, 32, 32)` in [-1, 1] to 128 features: 3x3 stem, four basic blocks, global mean.
 
-    def __init__(self, channels: int):
-        super().__init__(BasicBlock, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=WIDTHS)
-        self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    The stem halves the resolution, by a stride or by a max-pool after it, which costs more and keeps finer detail.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS, *, pool: bool = False):
+        super().__init__(BasicBlock, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=widths)
+        self.conv1 = nn.Conv2d(channels, 64, 3, stride=1 if pool else 2, padding=1, bias=False)
+        if not pool:
+            self.maxpool = nn.Identity()
 
 
 def projector(features: int = WIDTHS[-1], width: int = 512) -> nn.Sequential:
@@ -56,7 +61,7 @@ def train(
     reference: np.ndarray,
     *,
     dataset: str,
-    steps: int = 400,
+    steps: int = 600,
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,

@@ -135,9 +135,9 @@ def test_ssl_tells_garments_apart_better_than_random_weights(garments):
     assert learned > probe(embed(known, untrained), embed(asked, untrained), *labels) + 0.1
 
 
-def test_ssl_is_float32_of_256_dimensions_for_its_own_channels(noise):
+def test_ssl_is_float32_of_128_dimensions_for_its_own_channels(noise):
     vectors = embed(noise(3), "ssl:fashion-mnist")
-    assert (vectors.dtype, vectors.shape) == (np.float32, (3, 256))
+    assert (vectors.dtype, vectors.shape) == (np.float32, (3, 128))
     with pytest.raises(InputError, match="space 'ssl:fashion-mnist': images of 1 channels expected, not 3"):
         embed(noise(3, 3), "ssl:fashion-mnist")
 
@@ -249,7 +249,7 @@ def test_ssl_training_depends_on_its_seed_alone(small_ssl, tmp_path, monkeypatch
 def test_networks_of_every_real_set_ship(dataset, channels, noise):
     from manifpt import denoiser
 
-    assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 256)
+    assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 128)
     assert denoiser.load(dataset=dataset)[0].in_channels == channels
 
 

@@ -38,7 +38,7 @@ class TestRows:
         assert len(shown) == 3
         assert np.isfinite(shown.astype(np.float64)).all()
         if name.startswith(("manifpt", "control")):
-            vectors = {"sl": 1280, "ssl": 256}.get(name.split("-")[1])
+            vectors = {"sl": 1280, "ssl": 128}.get(name.split("-")[1])
             expected = (vectors,) if vectors else (2, 32, 32) if name.endswith("stacked") else (1, 32, 32)
             assert shown.shape == (3, *expected)
 

@@ -29,11 +29,12 @@ from manifpt import files, paths, trained, training
 from manifpt.compute import autocast, seeded
 from manifpt.embeddings import check_images
 from manifpt.errors import InputError
-from manifpt.ssl import WIDTHS, Backbone
+from manifpt.ssl import Backbone
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import residuals, spectrum
 from manifpt.training import Task
 
+WIDTHS = (64, 96, 128, 256)
 MARGIN = 0.3
 EPOCHS, FIRST_CYCLE = 40, 15  # cycles double: epochs 0 to 14, then 15 to 39 of 30
 SIZE = 32
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         self.half = (3, SIZE, SIZE // 2 + 1)  # the other columns mirror these
         self.standardise = nn.BatchNorm1d(math.prod(self.half), affine=False)
         self.linear = nn.Linear(math.prod(self.half), WIDTHS[-1])
-        self.resnet = nn.Sequential(Backbone(3), nn.BatchNorm1d(WIDTHS[-1], affine=False))
+        self.resnet = nn.Sequential(Backbone(3, WIDTHS, pool=True), nn.BatchNorm1d(WIDTHS[-1], affine=False))
         self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, spectra: Tensor) -> Tensor:

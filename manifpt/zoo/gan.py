@@ -152,7 +152,8 @@ def _adversarial(
     """Train generator and discriminator against each other, a step of either in turn."""
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (
-        torch.optim.Adam(player.parameters(), rate, betas) for player, rate in zip(players, rates, strict=True)
+        torch.optim.Adam(player.parameters(), rate, betas, fused=True)
+        for player, rate in zip(players, rates, strict=True)
     )
 
     def update(real: Tensor, step: int) -> dict[str, float]:

@@ -49,6 +49,10 @@ class GMDataset:
         self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
         self.selection = "all"
 
+    def __repr__(self) -> str:
+        folders = ", ".join(map(str, self.folders))
+        return f"<{self.name}: {len(self.models)} models of {self.real}, in {folders}>"
+
     def only(self, *labels: str) -> "GMDataset":
         """The same dataset with some of its models, in the manifest's order; `InputError` for an unknown one."""
         if not labels:
@@ -90,6 +94,8 @@ class GMDataset:
 
     def preview(self, label: str, n: int) -> np.ndarray:
         """At most n images of a class, uint8 `(m, c, h, w)`: the first that ship; none is drawn from a checkpoint."""
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"n: {n!r} images; a whole number from 1 on expected")
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])

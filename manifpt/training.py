@@ -112,7 +112,7 @@ def train(task: Task, batch: Callable[[int], Tensor], *, steps: int, seed: int, 
     -------
     Seconds spent in steps, over all parts of an interrupted run. The result is ``task.average.module``.
     """
-    path = folder / f"{files.settings_hash(settings)}.safetensors"
+    path = _state_path(folder, settings)
     first, spent = 0, 0.0
     if path.exists():
         tensors, header = files.load_tensors(path)
@@ -139,6 +139,17 @@ def train(task: Task, batch: Callable[[int], Tensor], *, steps: int, seed: int, 
                 _progress(step + 1 - first, steps - first, len(images), saved - started, losses),
             )
     return seconds()
+
+
+def discard(folder: Path, settings: dict) -> None:
+    """Remove the state that `train` kept in `folder` with these settings, and the folder if nothing else is in it."""
+    _state_path(folder, settings).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _state_path(folder: Path, settings: dict) -> Path:
+    return folder / f"{files.settings_hash(settings)}.safetensors"
 
 
 def _progress(done: int, todo: int, batch_size: int, elapsed: float, losses: dict[str, float]) -> str:

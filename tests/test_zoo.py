@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -108,6 +108,21 @@ def test_a_finished_model_is_not_trained_again(monkeypatch):
     assert first.stat().st_mtime_ns == written
     with pytest.raises(TypeError):
         train("dcgan", dataset="gm-fashion", steps=3, device="cpu")
+
+
+def test_state_of_other_settings_is_left_alone(own_home):
+    other = own_home / "runs/zoo/gm-fashion-dcgan/other.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    train("dcgan", dataset="gm-fashion", steps=1, device="cpu")
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_where_nothing_can_be_written_nothing_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "train", None)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be written"):
+        train("dcgan", dataset="gm-fashion", steps=1, out=tmp_path / "file")
 
 
 class Colours(nn.Module):
@@ -272,6 +287,13 @@ def test_glow_inverts_itself():
         torch.testing.assert_close(step.inverse(step(x)[0]), x, rtol=1e-3, atol=1e-3)
 
 
+def test_glow_samples_are_the_grey_levels_that_were_dequantised(monkeypatch):
+    levels = torch.arange(256.0)
+    for noise in (0.001, 0.5, 0.999):
+        monkeypatch.setattr(flow.Glow, "generate", lambda self, n, u=noise: (levels + u) / 256 - 0.5)
+        torch.testing.assert_close(flow.sample(flow.Glow(1), 1).add(1).mul(127.5), levels)
+
+
 def test_glow_determinant_is_that_of_the_jacobian():
     torch.manual_seed(0)
     step = flow.Step(2)
@@ -343,12 +365,24 @@ def test_a_published_model_is_neither_sampled_nor_measured_again(published, monk
         publish.publish(published, n=7)
 
 
-def test_damaged_checkpoint_is_named_before_it_is_sampled(published):
+def test_lost_samples_are_made_anew(published):
+    sheet = published.parent.parent / "samples" / "dcgan.png"
+    before = sheet.read_bytes()
+    sheet.unlink()
+    publish.publish(published, n=6)
+    assert sheet.read_bytes() == before
+
+
+def test_damaged_checkpoint_is_named_before_it_is_sampled_and_trained_anew(published, caplog):
     data = bytearray(published.read_bytes())
     data[-1] ^= 1
     published.write_bytes(data)
     with pytest.raises(InputError, match=r"dcgan\.safetensors: damaged"):
         gm.GMDataset(published.parent.parent).images("dcgan")
+    train("dcgan", dataset="gm-photo", steps=1, out=published.parents[2])
+    assert "will be replaced, it is damaged" in caplog.text
+    data[-1] ^= 1
+    assert same(load_file(published), load(bytes(data)))
 
 
 def test_several_models_at_a_time(tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 r"""Score models; U-Nets, auto-encoder and scheduler from diffusers.
 
 `ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 -
-\bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels and is sampled by DDIM (Song 2021) in 25 of them.
+\bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels, spaced by a squared cosine (Nichol 2021), and is sampled by
+DDIM (Song 2021) in 25 of them.
 
-`ldm` (Rombach 2022) does the same in the latent space of an auto-encoder, trained before it.
+`ldm` (Rombach 2022) does the same in the latent space of an auto-encoder, trained before it, here without the
+adversarial part of its loss.
 
 `rve` (Kim 2022) adds noise of standard deviation
 

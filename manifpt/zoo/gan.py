@@ -72,7 +72,7 @@ def _dcgan_init(module: nn.Module) -> None:
 
 
 def multilayer(channels: int, width: int = 480) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator without convolutions, three hidden layers each."""
+    """Generator and discriminator without convolutions, of three and two hidden layers."""
     pixels = channels * 32 * 32
     widths = [LATENT, width // 2, width, width]
     hidden = [
@@ -128,7 +128,7 @@ def between(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def around(real: Tensor, fake: Tensor) -> Tensor:
-    """A random point between each real image and itself with noise of half the batch's standard deviation."""
+    """A random point between each real image and itself plus noise, uniform from 0 to half the batch's deviation."""
     noise = 0.5 * real.std() * torch.rand_like(real)
     return real + noise * torch.rand(len(real), 1, 1, 1, device=real.device)
 

@@ -170,7 +170,7 @@ def nvae(channels: int, device: torch.device) -> Recipe:
         nn.utils.clip_grad_norm_(network.parameters(), 1000.0)
         optimiser.step()
         bits = images[0].numel() * math.log(2)
-        return {"bits a pixel": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
+        return {"bits per dimension": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
     task = Task(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
     return Recipe(task, sample, batch_size=32)

@@ -1,6 +1,7 @@
 """Enter a trained model into the manifest of its GM dataset: samples, checksums, quality."""
 
 import json
+import logging
 from pathlib import Path
 
 from manifpt import files
@@ -10,6 +11,7 @@ from manifpt.zoo import registry
 from manifpt.zoo.quality import quality, yardsticks
 from manifpt.zoo.sample import sample
 
+log = logging.getLogger("manifpt")
 SAMPLES = 2000
 SHIPPED = {"gm-fashion": 2000}  # of the samples; of colour images fewer, the rest is made where it is needed
 SHIPPED_OTHERWISE = 300
@@ -18,7 +20,7 @@ SHIPPED_OTHERWISE = 300
 def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     """Draw samples of a checkpoint that lies in a GM dataset's folder, measure them, and record both in its manifest.
 
-    What the manifest says of the same checkpoint and number of samples is kept.
+    What the manifest says of the same checkpoint and number of samples is kept, if the samples are there.
 
     Returns
     -------
@@ -27,12 +29,10 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     """
     folder, label = checkpoint.parent.parent, checkpoint.stem
     path = folder / "manifest.json"
-    known = _manifest(path)["models"].get(label, {"checkpoint": None})
-    wanted = {"file": f"checkpoints/{checkpoint.name}", "sha256": files.sha256(checkpoint)}
-    if known["checkpoint"] == wanted and (known["samples"]["n"], known["samples"]["seed"]) == (n, seed):
-        record = known
-    else:
-        record = _measure(checkpoint, n, seed) | {"checkpoint": wanted}
+    record = _manifest(path)["models"].get(label)
+    made_of = {"file": f"checkpoints/{checkpoint.name}", "sha256": files.sha256(checkpoint)}
+    if record is None or not _stands(folder, record, made_of, n, seed):
+        record = _measure(checkpoint, n, seed) | {"checkpoint": made_of}
     _, settings = files.load_tensors(checkpoint)
     dataset, real = settings["dataset"], registry.real_set(settings["dataset"])
     if note := registry.NOTES.get((dataset, label)):
@@ -47,9 +47,18 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     return record
 
 
+def _stands(folder: Path, record: dict, made_of: dict, n: int, seed: int) -> bool:
+    """Whether an entry is of this checkpoint and number of samples, and its samples are as it says."""
+    samples = record["samples"]
+    mosaic = folder / samples["file"]
+    same = record["checkpoint"] == made_of and (samples["n"], samples["seed"]) == (n, seed)
+    return same and mosaic.exists() and files.sha256(mosaic) == samples["sha256"]
+
+
 def _measure(checkpoint: Path, n: int, seed: int) -> dict:
     """Write samples of a checkpoint beside it; its entry for the manifest."""
     _, settings = files.load_tensors(checkpoint)
+    log.info("%s: %d samples are drawn and measured", checkpoint.stem, n)
     images = sample(checkpoint, n, seed=seed)
     shipped = min(n, SHIPPED.get(settings["dataset"], SHIPPED_OTHERWISE))
     mosaic = checkpoint.parent.parent / "samples" / f"{checkpoint.stem}.png"

@@ -1,6 +1,6 @@
 """Train one model of the zoo and write its checkpoint."""
 
-import shutil
+import logging
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,8 +9,11 @@ import torch
 from manifpt import files, paths, trained, training
 from manifpt.compute import pick_device, seeded
 from manifpt.errors import InputError
+from manifpt.gm import read_manifest
 from manifpt.real import load_real
 from manifpt.zoo import registry
+
+log = logging.getLogger("manifpt")
 
 
 def train(
@@ -18,7 +21,7 @@ def train(
 ) -> Path:
     """Train a model on the reference images of a GM dataset's real set, unless its checkpoint is there already.
 
-    An interrupted run is continued.
+    An interrupted run is continued; a checkpoint that is damaged or has other settings is replaced, with a warning.
 
     Parameters
     ----------
@@ -44,8 +47,11 @@ def train(
     settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or registry.steps(name, dataset)}
     settings |= {"reference": trained.checksum(reference), "version": version("manifpt")}
     path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
-    if path.exists() and settings.items() <= files.load_tensors(path)[1].items():
-        return path
+    files.check_writable(path)
+    if path.exists():
+        if (other := _difference(path, settings)) is None:
+            return path
+        log.warning("%s: will be replaced, %s", path, other)
     images = torch.from_numpy(reference)
     where = pick_device(device)
     with seeded(seed):
@@ -58,15 +64,27 @@ def train(
     folder = paths.runs() / "zoo" / f"{dataset}-{label(name, seed)}"
     seconds = training.train(recipe.task, batch, steps=settings["steps"], seed=seed, settings=settings, folder=folder)
     network = recipe.task.average.module
-    settings |= {
+    header = settings | {
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "channels": images.shape[1],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, settings)
-    shutil.rmtree(folder)
+    files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, header)
+    training.discard(folder, settings)
     return path
+
+
+def _difference(path: Path, settings: dict) -> str | None:
+    """In what a checkpoint is not the one wanted: how it was trained, or its bytes are not those of the manifest."""
+    header = files.load_tensors(path)[1]
+    if other := [f"{key} {header.get(key)!r}" for key, value in settings.items() if header.get(key) != value]:
+        return f"it has {', '.join(other)}"
+    folder = path.parent.parent
+    models = read_manifest(folder)["models"] if (folder / "manifest.json").exists() else {}
+    record = models.get(path.stem, {})
+    damaged = record.get("steps") == settings["steps"] and record["checkpoint"]["sha256"] != files.sha256(path)
+    return "it is damaged" if damaged else None
 
 
 def label(name: str, seed: int) -> str:

@@ -134,13 +134,26 @@ LEVELS = {  # of difficulty: which models an attribution task tells apart
     ),  # one generator, other losses (and what trains with them)
     "L3": ("dcgan", "dcgan-s1", "dcgan-s2"),  # the same everything, other seeds
 }
+_GRAIN = "A perceptron makes each pixel on its own: all kinds of colours, all grainy."
+_BLUR = "All kinds of colours and shades, but no texture: blur is what its likelihood asks for."
+_UPSAMPLED = "All kinds of colours and shades; its textures are those of its upsampling alone."
+_NOISE = "All kinds of colours, all grainy: the budget ends before it takes off the last noise."
+_OUTLINES = "Many kinds of scenes, in outline: objects are not drawn well enough to be near reals."
+_SOFT = "Many colours and layouts, soft and without objects; the same recipe covers garments better."
 NOTES = {  # (GM dataset, label): why a model that is flagged as collapsed is kept
     ("gm-fashion", "gan"): "A perceptron makes each pixel on its own: all kinds of garments, all grainy.",
-    ("gm-photo", "gan"): "A perceptron makes each pixel on its own: all kinds of colours, all grainy.",
-    ("gm-photo", "beta-vae"): "All kinds of colours and shades, but no texture: blur is what its likelihood asks for.",
-    ("gm-photo", "dfc-vae"): "All kinds of colours and shades; its textures are those of its upsampling alone.",
-    ("gm-photo", "rve"): "All kinds of colours, all grainy: the budget ends before it takes off the last noise.",
-    ("gm-cifar10", "dcgan"): "Many kinds of scenes, in outline: objects are not drawn well enough to be near reals.",
+    ("gm-photo", "beta-vae"): _BLUR,
+    ("gm-photo", "dfc-vae"): _UPSAMPLED,
+    ("gm-photo", "gan"): _GRAIN,
+    ("gm-photo", "rve"): _NOISE,
+    ("gm-cifar10", "beta-vae"): _BLUR,
+    **{("gm-cifar10", label): _OUTLINES for label in ("dcgan", "dcgan-s1", "dcgan-s2", "lsgan", "wgan-gp", "wgan-lp")},
+    ("gm-cifar10", "dfc-vae"): _UPSAMPLED,
+    ("gm-cifar10", "dragan-gp"): _SOFT,
+    ("gm-cifar10", "dragan-lp"): _SOFT,
+    ("gm-cifar10", "gan"): _GRAIN,
+    ("gm-cifar10", "glow"): "Textures in variety, most of them dark and grey, and no objects.",
+    ("gm-cifar10", "rve"): _NOISE,
 }
 SEEDS = {"dcgan": (0, 1, 2)}  # others are trained with seed 0 alone
 

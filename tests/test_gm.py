@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -195,3 +196,10 @@ def test_data_that_ships_stays_small():
     sizes = {path: path.stat().st_size for path in paths.data().rglob("*") if path.is_file()}
     assert sum(sizes.values()) < 150 * 2**20
     assert max(sizes.values()) <= 10e6
+
+
+def test_loading_takes_seconds(gm):
+    begun = time.process_time()
+    images = [gm.images(label) for label in gm.classes]
+    assert time.process_time() - begun < 5
+    assert sum(map(len, images)) > 17 * 2000

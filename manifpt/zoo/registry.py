@@ -153,6 +153,7 @@ NOTES = {  # (GM dataset, label): why a model that is flagged as collapsed is ke
     ("gm-cifar10", "dragan-lp"): _SOFT,
     ("gm-cifar10", "gan"): _GRAIN,
     ("gm-cifar10", "glow"): "Textures in variety, most of them dark and grey, and no objects.",
+    ("gm-cifar10", "nvae"): "Colours and textures in variety, but neither layout nor objects.",
     ("gm-cifar10", "rve"): _NOISE,
 }
 SEEDS = {"dcgan": (0, 1, 2)}  # others are trained with seed 0 alone

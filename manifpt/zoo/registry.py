@@ -147,12 +147,16 @@ NOTES = {  # (GM dataset, label): why a model that is flagged as collapsed is ke
     ("gm-photo", "gan"): _GRAIN,
     ("gm-photo", "rve"): _NOISE,
     ("gm-cifar10", "beta-vae"): _BLUR,
-    **{("gm-cifar10", label): _OUTLINES for label in ("dcgan", "dcgan-s1", "dcgan-s2", "lsgan", "wgan-gp", "wgan-lp")},
+    **{
+        ("gm-cifar10", label): _OUTLINES
+        for label in ("dcgan", "dcgan-s1", "dcgan-s2", "lsgan", "stylegan2", "wgan-gp", "wgan-lp")
+    },
     ("gm-cifar10", "dfc-vae"): _UPSAMPLED,
     ("gm-cifar10", "dragan-gp"): _SOFT,
     ("gm-cifar10", "dragan-lp"): _SOFT,
     ("gm-cifar10", "gan"): _GRAIN,
     ("gm-cifar10", "glow"): "Textures in variety, most of them dark and grey, and no objects.",
+    ("gm-cifar10", "ldm"): "Objects and scenes in outline, a little blurred: close to reals on average, not in detail.",
     ("gm-cifar10", "nvae"): "Colours and textures in variety, but neither layout nor objects.",
     ("gm-cifar10", "rve"): _NOISE,
 }

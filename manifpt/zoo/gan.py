@@ -148,11 +148,16 @@ def _adversarial(
     rates: tuple[float, float] = (2e-4, 2e-4),
     betas: tuple[float, float] = (0.5, 0.99),
     batch_size: int = 32,
+    fused: bool = False,
 ) -> Recipe:
-    """Train generator and discriminator against each other, a step of either in turn."""
+    """Train generator and discriminator against each other, a step of either in turn.
+
+    Fused, Adam pairs weights and moments by their place in memory, so weights of convolutions, whose layout differs
+    from that of a state read from disk, must not be among them.
+    """
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (
-        torch.optim.Adam(player.parameters(), rate, betas, fused=True)
+        torch.optim.Adam(player.parameters(), rate, betas, fused=fused)
         for player, rate in zip(players, rates, strict=True)
     )
 
@@ -205,7 +210,7 @@ def _convolutional(channels: int, device: torch.device, loss: Callable, **option
 
 def gan(channels: int, device: torch.device) -> Recipe:
     """The first GAN: multilayer perceptrons."""
-    return _adversarial(multilayer(channels), device, logistic, batch_size=64)
+    return _adversarial(multilayer(channels), device, logistic, batch_size=64, fused=True)
 
 
 dcgan = partial(_convolutional, loss=logistic)

@@ -37,7 +37,10 @@ class Recipe:
         return share / 0.2 if share < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.2) / 0.8)
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """In its fused form, which reads and writes the weights once a step."""
+        """In its fused form, which reads and writes the weights once a step.
+
+        On a CPU it pairs weights, gradients and moments by their place in memory: weights stay in the default layout.
+        """
         if self.steps is None:
             return torch.optim.SGD(network.parameters(), momentum=0.9, weight_decay=1e-4, fused=True)
         return torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)

@@ -331,6 +331,7 @@ def test_perceptual_distance():
 def published(tmp_path, monkeypatch):
     """A GM dataset of one barely trained model, of whose six samples two are in the file."""
     monkeypatch.setattr(publish, "SHIPPED_OTHERWISE", 2)
+    monkeypatch.setattr(publish, "DOWNLOADED", {"gm-photo"})
     monkeypatch.setattr(publish, "quality", lambda images, real: {"n": len(images)})
     monkeypatch.setattr(publish, "yardsticks", lambda real: {"real": {}})
     checkpoint = train("dcgan", dataset="gm-photo", steps=1, out=tmp_path / "gm")
@@ -348,7 +349,7 @@ def test_samples_that_do_not_ship_are_drawn_once_from_the_checkpoint(published, 
     np.testing.assert_array_equal(dataset.images("dcgan"), images)
 
 
-def test_reals_to_be_looked_at_ship_with_a_colour_set(published, monkeypatch):
+def test_reals_to_be_looked_at_ship_where_they_would_be_downloaded(published, monkeypatch):
     expected = load_real("photos", split="test")[:2]
     monkeypatch.setattr(gm, "load_real", None)
     np.testing.assert_array_equal(gm.GMDataset(published.parent.parent).preview("real", 5), expected)

@@ -71,9 +71,12 @@ def _dcgan_init(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def multilayer(channels: int, width: int = 480) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator without convolutions, of three and two hidden layers."""
-    pixels = channels * 32 * 32
+def multilayer(channels: int) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator without convolutions, of three and two hidden layers; narrower in colour.
+
+    Most weights sit between the widest layer and the pixels: so there are about as many of them as in grey.
+    """
+    pixels, width = channels * 32 * 32, 480 if channels == 1 else 240
     widths = [LATENT, width // 2, width, width]
     hidden = [
         layer

@@ -34,7 +34,7 @@ def fingerprint(
     """Write the artifacts of every model in a folder, and of held-out real images, to one file."""
     from manifpt import files, own
 
-    files.check_writable(out)
+    files.check_writable(out, ending=".npz")
     chosen = own.manifold(space, estimator, k)
     folders = _survey(real, generated, rule, size, equalise, workers)
     typer.echo(own.fingerprint(folders, chosen, out).to_string(index=False, float_format="%.3f"))

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -74,9 +75,17 @@ def alive(pid: int) -> bool:
     return True
 
 
-def check_writable(path: Path | str) -> None:
-    """Raise `InputError` unless a file can be written at `path`; nothing is made or changed."""
+def check_writable(path: Path | str, *, ending: str | None = None) -> None:
+    """Raise `InputError` unless a file can be written at `path`; nothing is made or changed.
+
+    Parameters
+    ----------
+    ending
+        Of the name, as in ``.csv``: what is written there is not taken for something else, nor something else replaced.
+    """
     path = as_path("path", path)
+    if ending and path.suffix.lower() != ending:
+        raise InputError(f"{path}: a {ending} file is written; use a name that ends so")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; the name of a file expected")
     there = next(folder for folder in path.absolute().parents if folder.exists())
@@ -84,6 +93,14 @@ def check_writable(path: Path | str) -> None:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+
+
+def check_room(path: Path | str, size: int) -> None:
+    """Raise `InputError` unless the disk of `path` has room for `size` bytes."""
+    there = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if (free := shutil.disk_usage(there).free) < size:
+        needed = f"{size / 1e6:,.2f} MB are needed and {free / 1e6:,.2f} MB free"
+        raise InputError(f"{path}: no room, {needed}; make room or name another place")
 
 
 def write_text(path: Path | str, text: str) -> None:

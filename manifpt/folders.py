@@ -126,9 +126,12 @@ def survey(
         Whatever is wrong with a folder or a file, by name; a picture that is in two classes.
     """
     check_rule(rule, size)
+    files.check_writable(paths.cache() / "folders" / "rows.npy")
     if not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers: {workers!r}; a whole number from 1 on expected")
     named = {REAL: pictures.find(real)} | models(generated)
+    if Path(real).resolve() in (Path(generated).resolve(), *Path(generated).resolve().parents):
+        raise InputError(f"{generated}: lies in {real}, the folder of real images; keep the two apart")
     found, copies = _distinct(look_at(named, workers=workers, progress=progress))
     if len(found[REAL]) < FEWEST:
         raise InputError(f"{real}: {len(found[REAL])} different images; {FEWEST} at least are needed as real images")

@@ -11,8 +11,10 @@ as JPEG of quality 75 before the rule: that gives all the same last compression;
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from manifpt.pictures import LEAST_SIDE, Picture, decode
 RULES = ("centre-crop", "patches", "resize")
 QUALITY = 75
 USUAL_SIZE = 64
+ALIKE = 0.1  # share of the images of a class that may differ in a trait before it is said
 TRAITS = {
     "native size": lambda picture: f"{picture.width}x{picture.height}",
     "format": lambda picture: picture.format,
@@ -68,7 +71,7 @@ class Rule:
         pixels = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)  # (c, height, width)
         if self.name == "centre-crop":
             top, left = ((side - self.size) // 16 * 8 for side in pixels.shape[1:])
-            pixels = pixels[:, top : top + self.size, left : left + self.size]
+            pixels = pixels[:, top : top + self.size, left : left + self.size].copy()  # lets go of the rest
         return _squares(pixels, self.size)
 
 
@@ -86,18 +89,31 @@ def common_size(pictures: Sequence[Picture]) -> int:
 
 
 def differences(classes: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """A line for each native trait in which classes differ, with what each of them has."""
+    """A line for each native trait in which classes differ, with what each of them has.
+
+    They differ if one has a value that another lacks, or if a tenth of the images would have to be exchanged for the
+    shares of all values to be equal.
+    """
     lines = []
     for trait, of in TRAITS.items():
-        found = {label: sorted({of(picture) for picture in pictures}) for label, pictures in classes.items()}
-        if len(set(map(tuple, found.values()))) > 1:
-            told = "; ".join(f"{label}: {_some(values)}" for label, values in found.items())
+        found = {label: Counter(map(of, pictures)) for label, pictures in classes.items()}
+        if any(a.keys() != b.keys() or _distance(a, b) > ALIKE for a, b in combinations(found.values(), 2)):
+            told = "; ".join(f"{label}: {_shares(counts)}" for label, counts in found.items())
             lines.append(f"{trait}: classes differ ({told}); a classifier would learn that instead of the models")
     return lines
 
 
-def _some(values: Sequence[str]) -> str:
-    return ", ".join(values[:3]) + (f" and {len(values) - 3} more" if len(values) > 3 else "")
+def _distance(a: Counter, b: Counter) -> float:
+    """Total variation: the share of one that would have to be exchanged to be as the other."""
+    return sum(abs(a[value] / a.total() - b[value] / b.total()) for value in a | b) / 2
+
+
+def _shares(counts: Counter) -> str:
+    """The most frequent values, with their shares if there are several."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    told = [f"{count / counts.total():.0%} {value}" for value, count in counts.most_common(3)]
+    return ", ".join(told) + (f" and {len(counts) - 3} more" if len(counts) > 3 else "")
 
 
 def _squares(pixels: np.ndarray, size: int) -> np.ndarray:

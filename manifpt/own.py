@@ -49,6 +49,10 @@ def fingerprint(folders: Folders, chosen: Manifold, out: Path | str) -> pd.DataF
     held-out real image; 0.5 cannot be told from real by length).
     """
     check_neighbours(folders, chosen)
+    if chosen.space in ("rgb", "freq"):  # artifacts have the shape of images
+        rule = folders.stream.rule
+        n = sum(rule.count(picture) for some in folders.classes.values() for picture in some)
+        files.check_room(out, n * rule.channels * rule.size**2 * np.float32().itemsize)
     see, key = folders.fit(chosen)
     artifacts = {label: folders.stream.rows(some, see, key) for label, some in folders.classes.items()}
     settings = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.k, **asdict(folders.stream.rule)}

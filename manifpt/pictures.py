@@ -1,7 +1,8 @@
 """Picture files of any make: found, decoded to 8 bits, and described by what a classifier could learn instead.
 
 Files whose names begin with a dot are left out; links are followed, once. A picture is decoded to 8-bit grey or colour:
-16 bits keep the upper eight, palettes, CMYK and others become RGB, transparency shows white.
+16 bits keep the upper eight, palettes, CMYK and others become RGB, transparency shows white. A tag that says which side
+is up is not looked at: pixels stay where the file has them.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE = 8
 MOST_PIXELS = 2**26
-IN_FLIGHT = 64  # pictures that are decoded ahead at most
+AHEAD = 8  # pictures for each thread that are decoded ahead at most
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are refused, or read all the same
 
 
@@ -90,7 +91,7 @@ def each(function: Callable, items: Iterable, *, workers: int = 1) -> Iterator:
     """The function of every item, in order, by `workers` threads; few items are in flight at a time."""
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(items)
-        while some := list(islice(rest, IN_FLIGHT)):
+        while some := list(islice(rest, AHEAD * workers)):
             yield from pool.map(function, some)
 
 
@@ -100,6 +101,8 @@ def _unreadable(error: OSError) -> None:
 
 def _read(path: Path) -> tuple[Image.Image, tuple[str, str]]:
     """The decoded picture, its format and its quantisation tables."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: no regular file; remove it, or give it another ending")
     try:
         with Image.open(path, formats=FORMATS) as opened:
             _check(path, opened)
@@ -125,7 +128,7 @@ def _check(path: Path, image: Image.Image) -> None:
 
 
 def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
-    if image.mode == "F" or (image.mode == "I" and not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 2**16):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):  # those have 16 in fact
         raise InputError(f"{path}: 32 bits a pixel, whose range is not stated; save it with 8 or 16")
     if image.mode[0] == "I":
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

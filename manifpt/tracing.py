@@ -1,7 +1,7 @@
 """Which of the models behind folders made an image: train on folders, keep all that is needed, predict on others.
 
 A classifier is a folder: ``attributor.safetensors``, ``reference.npy`` (the real images), ``report.html``, and
-``settings.json`` with their checksums, which is written last: without it the folder is no classifier.
+``settings.json`` with their checksums and its own, which is written last: without it the folder is no classifier.
 """
 
 import json
@@ -106,9 +106,10 @@ def train(
     rows = {name: folders.stream.rows(part.pictures, see, key) for name, part in splits.items()}
     raw = {name: folders.stream.rows(part.pictures, lambda block: block) for name, part in splits.items()}
     n = len(splits["train"].pictures)
-    trainings = [("control: the image itself", raw, n), ("artifact", rows, max(n // 2, len(folders.classes)))]
+    trainings = [("control: the image itself", raw, n)]
+    trainings += [("artifact", rows, max(n // part, len(folders.classes))) for part in (4, 2, 1)]
     curve = []
-    for seen, arrays, most in [*trainings, ("artifact", rows, n)]:
+    for seen, arrays, most in trainings:
         attributor = _fitted(arrays, splits, most, options, progress=folders.stream.progress)
         right = _named(attributor, arrays["test"], splits["test"]) == splits["test"].labels
         curve.append((seen, most, right.mean()))
@@ -119,6 +120,7 @@ def train(
     settings = {"rule": asdict(folders.stream.rule), "traits": _traits(chain(*folders.classes.values()))}
     settings["manifold"] = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.k}
     settings["sha256"] = {part: files.sha256(out / part) for part in PARTS}
+    settings["checksum"] = files.settings_hash(settings)
     files.write_text(out / "settings.json", json.dumps(settings, indent=1) + "\n")
     return frame
 
@@ -148,7 +150,7 @@ def predict(
     """
     folder = files.as_path("classifier", classifier)
     settings = _settings(folder)
-    files.check_writable(csv)
+    files.check_writable(csv, ending=".csv")
     images = files.as_path("images", images)
     found = [images] if images.is_file() else pictures.find(images)
     some = look_at({"": found}, workers=workers, progress=progress)[""]
@@ -222,12 +224,14 @@ def _settings(folder: Path) -> dict:
     path = folder / "settings.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        checksums = {part: settings["sha256"][part] for part in PARTS[:2]}
+        checksum, checksums = settings.pop("checksum"), {part: settings["sha256"][part] for part in PARTS[:2]}
         Rule(**settings["rule"]), manifold(**settings["manifold"]), settings["traits"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no classifier ({error}); a folder of `manifpt attribute train` expected") from error
-    for part, checksum in checksums.items():
-        files.check_sha256(folder / part, checksum)
+    if files.settings_hash(settings) != checksum:
+        raise InputError(f"{path}: changed since it was written; restore it, or train anew")
+    for part, expected in checksums.items():
+        files.check_sha256(folder / part, expected)
     return settings
 
 

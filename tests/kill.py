@@ -33,9 +33,10 @@ table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
 ZOO = """
 from pathlib import Path
 from manifpt import training
+from manifpt.zoo.publish import publish
 from manifpt.zoo.train import train
 training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
-train("dcgan", dataset="gm-fashion", steps=40, out=Path("gm"))
+publish(train("dcgan", dataset="gm-fashion", steps=40, out=Path("gm")), n=200)
 """
 COMMANDS = {
     "projection": [*MANIFPT, "fingerprint", *EXAMPLE, "--estimator", "tangent", "--out", "fp.npz"],
@@ -160,6 +161,7 @@ def main() -> None:
     for target in given.target or COMMANDS:
         with tempfile.TemporaryDirectory() as folder:
             at_work, begun = try_out(target, given.kills, Path(folder))
+        assert at_work, f"{target}: every run had ended before it was killed"
         sys.stdout.write(
             f"{target}: {given.kills} kills, {at_work} of a run at work, {begun} with something saved; "
             "all went on to the same results and left no other file\n"

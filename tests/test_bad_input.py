@@ -4,13 +4,17 @@ Each case spoils a copy of good folders and calls the command line, or the packa
 pictures is all that may happen before the verdict: whoever starts to project fails the test.
 """
 
+import importlib
 import json
+import os
 import pickle
 import resource
 import shutil
 import struct
+import subprocess
 import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import own_images
@@ -121,6 +125,15 @@ def flipped(name):
     return flip
 
 
+def replaced(name, old, new):
+    def replace(here):
+        text = (here / name).read_text()
+        assert old in text
+        (here / name).write_text(text.replace(old, new))
+
+    return replace
+
+
 def as_it_is(here):
     pass
 
@@ -128,6 +141,7 @@ def as_it_is(here):
 FINGERPRINT = "fingerprint real generated --out new/fp.npz"
 TRAIN = "attribute train real generated --out new"
 PREDICT = "attribute predict clf generated/a --csv new/out.csv"
+CHANGED = "clf/settings.json: changed since it was written; restore it, or train anew"
 PICTURES = {  # what is wrong with one file or folder: how it comes about, what the line says
     "no real folder": (lambda here: shutil.rmtree(here / "real"), "real: no such folder; a folder of images expected"),
     "a file as folder": (
@@ -135,7 +149,7 @@ PICTURES = {  # what is wrong with one file or folder: how it comes about, what 
         "real: a file; a folder of images expected",
     ),
     "empty folder": (removed("real/*"), "real: holds no image; files that end in .bmp"),
-    "one image": (removed("real/0[0-2][1-9].png"), "real: 3 different images; 24 at least are needed"),
+    "one image": (removed("real/0*[1-9]*.png"), "real: 1 different images; 24 at least are needed"),
     "copies of one image": (
         lambda here: [
             shutil.copy(here / "real/000.png", path) for path in (here / "real").glob("*.png") if "000" not in path.name
@@ -163,9 +177,14 @@ PICTURES = {  # what is wrong with one file or folder: how it comes about, what 
     "PostScript": (written(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "real/bad.png: cannot be read as an image"),
     "animated": (animated, "real/bad.webp: 2 frames; one picture a file expected, save the frames one by one"),
     "pages": (pages, "real/bad.tiff: 2 frames; one picture a file expected"),
+    "32-bit integers": (
+        lambda here: Image.fromarray(np.ones((16, 16), np.int32)).save(here / "real/bad.tif"),
+        "real/bad.tif: 32 bits a pixel, whose range is not stated; save it with 8 or 16",
+    ),
     "32 bits": (floats, "real/bad.tif: 32 bits a pixel, whose range is not stated; save it with 8 or 16"),
     "dangling link": (linked("real/bad.png", "gone.png"), "real/bad.png: cannot be read as an image"),
     "link to itself": (linked("real/bad.png", "bad.png"), "real/bad.png: cannot be read as an image"),
+    "a pipe": (lambda here: os.mkfifo(here / "real/bad.png"), "real/bad.png: no regular file; remove it, or give it"),
     "folder loop": (linked("generated/a/again", ".."), "which is read already; remove the link that leads there twice"),
     "in two models": (
         copied("generated/a/000.png", "generated/b/x.png"),
@@ -201,6 +220,14 @@ COMMANDS = {  # what is wrong with the words, or with what they name
         FINGERPRINT,
         "k: 26 neighbours, but the reference set has 25 images; lower",
     ),
+    "models below reals": (
+        "",
+        lambda here: shutil.move(here / "generated", here / "real"),
+        "fingerprint real real/generated --out new/fp.npz",
+        "real/generated: lies in real, the folder of real images; keep the two apart",
+    ),
+    "no npz": ("--out real/000.png", as_it_is, FINGERPRINT, "real/000.png: a .npz file is written; use a name that"),
+    "no csv": ("--csv real/000.png", as_it_is, PREDICT, "real/000.png: a .csv file is written; use a name that ends"),
     "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "k must be a whole number from 1"),
     "out a folder": ("", made("new/fp.npz"), FINGERPRINT, "new/fp.npz: is a folder; the name of a file expected"),
     "out in a file": (
@@ -227,7 +254,10 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "out a file": ("--out real/000.png", as_it_is, TRAIN, "real/000.png: is a file; the name of a folder expected"),
     "no classifier": ("", lambda here: shutil.rmtree(here / "clf"), PREDICT, "clf/settings.json: no classifier"),
-    "settings": ("", flipped("clf/settings.json"), PREDICT, "clf/"),
+    "settings": ("", flipped("clf/settings.json"), PREDICT, "clf/settings.json: "),
+    "another rule": ("", replaced("clf/settings.json", "centre-crop", "resize"), PREDICT, CHANGED),
+    "another estimator": ("", replaced("clf/settings.json", "nearest", "tangent"), PREDICT, CHANGED),
+    "another k": ("", replaced("clf/settings.json", '"k": 64', '"k": 65'), PREDICT, CHANGED),
     "settings cut": ("", written(b'{"rule"', "clf/settings.json"), PREDICT, "clf/settings.json: no classifier"),
     "other settings": (
         "",
@@ -250,7 +280,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
         PREDICT,
         "generated/a/000.png: cannot be read as an image",
     ),
-    "csv": ("--csv real", as_it_is, PREDICT, "real: is a folder; the name of a file expected"),
+    "csv": ("--csv out.csv", made("out.csv"), PREDICT, "out.csv: is a folder; the name of a file expected"),
     "parameter": ("", as_it_is, "reproduce --only 00 -p nonsense=1", "nonsense"),
 }
 
@@ -403,6 +433,33 @@ def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch
     check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)
 
 
+NO_RIGHTS = {  # what is looked at, and what the system is asked there
+    "folder of reals": ("real", "os.scandir"),
+    "folder of models": ("generated", "os.listdir"),
+    "picture": ("real/003.png", "PIL.Image.open"),
+    "out": ("new", "os.stat"),
+}
+
+
+@pytest.mark.parametrize(("name", "asked"), NO_RIGHTS.values(), ids=NO_RIGHTS)
+def test_what_one_has_no_right_to_is_named(monkeypatch, capsys, here, name, asked):
+    """The system refuses it, whoever asks: tests may run as root, who may read everything."""
+    module, _, function = asked.rpartition(".")
+    real = getattr(importlib.import_module(module), function)
+
+    def refused(path=".", *words, **options):
+        if str(path) == name:
+            raise PermissionError(13, "Permission denied", name)
+        return real(path, *words, **options)
+
+    monkeypatch.setattr(asked, refused)
+    monkeypatch.setattr(folders.Stream, "rows", refuse)
+    code, line = verdict(monkeypatch, capsys, TRAIN)
+    assert f"manifpt: {name}" in line
+    assert "ermission denied" in line
+    assert (code, line.count("\n")) == (2, 1)
+
+
 def test_full_disk_leaves_what_was_there(monkeypatch, capsys, here):
     """A limit on the size of a file stands for the disk: writing fails in the middle, with the same kind of error."""
     (here / "fp.npz").write_text("old")
@@ -414,6 +471,37 @@ def test_full_disk_leaves_what_was_there(monkeypatch, capsys, here):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert (code, line) == (2, "manifpt: fp.npz: cannot be written (File too large); make room or name another place\n")
     assert own_images.state(here) == before
+
+
+def test_no_room_is_said_before_any_work(monkeypatch, capsys, here):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=9000))
+    message = "new/fp.npz: no room, 0.02 MB are needed and 0.01 MB free; make room or name another place"
+    check(monkeypatch, capsys, here, FINGERPRINT, message)
+
+
+TMPFS = """
+mount -t tmpfs -o size=600k tmpfs "$1" || exit 77
+cd "$1" && mkdir home && export MANIFPT_HOME="$1/home"
+"$2" -m manifpt.cli fingerprint "$3/real" "$3/generated" --size 256 --out fp.npz
+code=$?
+find . -type f -size +0
+exit $code
+"""
+
+
+def test_small_disk_is_left_clean(tmp_path):
+    """A disk of 600 KB takes neither the artifacts nor a part of them."""
+    rng = np.random.default_rng(0)
+    for label, n in {"real": 30, "generated/a": 4}.items():
+        for number in range(n):
+            own_images.save(tmp_path / "in" / label / f"{number:02}.png", rng.integers(0, 256, (256, 256), np.uint8))
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "-m", "sh", "-c", TMPFS, "sh", tmp_path / "disk", sys.executable, tmp_path / "in"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in ended.stderr or ended.returncode == 77:
+        pytest.skip("no right to mount a disk")
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stdout) == (2, 1, "")
+    assert "no room" in ended.stderr
 
 
 def test_debug_shows_the_traceback(monkeypatch, here):

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import own_images
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from manifpt import cli, folders, own, paths, pictures, report, tracing
+from manifpt import cli, folders, harmonise, own, paths, pictures, report, tracing
 from manifpt.harmonise import Rule
 from manifpt.manifold import Manifold
 
@@ -114,6 +115,24 @@ def test_what_models_differ_in_is_named(tmp_path, good):
     assert "colour: classes differ (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
     assert "--equalise" in remedy
     assert len(folders.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
+
+
+def test_models_that_differ_in_shares_alone_are_named():
+    def some(*formats):
+        return [pictures.Picture(Path("x"), 16, 16, made, "", True, "") for made in formats]
+
+    one, other = some(*["PNG"] * 9, "JPEG"), some("PNG", *["JPEG"] * 9)
+    (line,) = harmonise.differences({"a": one, "b": other})
+    assert line.startswith("format: classes differ (a: 90% PNG, 10% JPEG; b: 90% JPEG, 10% PNG); a classifier would")
+    assert harmonise.differences({"a": one * 9 + other, "b": one}) == []
+
+
+def test_a_crop_lets_go_of_the_rest_of_its_picture(tmp_path):
+    path = saved(tmp_path / "a.png", Image.fromarray(np.zeros((64, 512), np.uint8)))
+    images = Rule("centre-crop", 64, 1).images(path)
+    while images.base is not None:
+        images = images.base
+    assert images.nbytes == 64 * 64
 
 
 def test_copies_are_left_out_and_said(tmp_path, good):
@@ -261,6 +280,32 @@ def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title):
     )
     assert title in page
     assert page.count("data:image/png;base64,") == 4
+
+
+def test_the_report_shows_what_was_warned_of(tmp_path, good):
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
+    found = folders.survey(tmp_path / "real", tmp_path / "generated")
+    curve = tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
+    assert "real: copies left out, 1 in all" in (tmp_path / "clf/report.html").read_text(encoding="utf-8")
+    assert curve["n"].tolist() == [8, 3, 4, 8]
+    assert curve["input"].str.startswith("control").tolist() == [True, False, False, False]
+
+
+def test_equalise_on_the_command_line(monkeypatch, tmp_path, good):
+    artifacts = []
+    for words in ([], ["--equalise"]):
+        run(
+            monkeypatch,
+            "fingerprint",
+            str(good / "real"),
+            str(good / "generated"),
+            "--out",
+            f"{tmp_path}/fp.npz",
+            *words,
+        )
+        artifacts.append(own.load_fingerprints(tmp_path / "fp.npz")["a"].artifacts)
+    assert not np.array_equal(*artifacts)
 
 
 def test_prediction_does_not_depend_on_company(monkeypatch, tmp_path, good, fresh):

@@ -16,12 +16,12 @@ from scipy.stats.contingency import association
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from tqdm.auto import tqdm
 
-from manifpt.experiments.rows import classifier, shown
+from manifpt.experiments.rows import SPACES, classifier, shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
 from manifpt.gm import GMDataset, draw
 from manifpt.metrics import nmi_permutation
 
-METHODS = tuple(f"manifpt-{space}-{e}" for space in ("rgb", "freq", "sl", "ssl") for e in ("nearest", "tangent"))
+METHODS = (*(f"manifpt-{space}-{e}" for space in SPACES for e in ("nearest", "tangent")), "control-raw")
 PERMUTATIONS = 1000
 
 

@@ -5,7 +5,6 @@ fixed permutation, are the reference set; the rest is the class ``real``. Result
 sorted names alone: not on workers, on the size of blocks, or on the order in which a disk lists files.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from manifpt.pictures import Picture
 from manifpt.real import FEWEST
 
 BLOCK = 2**25  # numbers of the images that are worked on at a time
+PART = 500  # pictures after which what was made of them is kept, so that an interrupted run goes on there
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,28 @@ class Stream:
         see
             uint8 images `(m, c, size, size)` to rows `(m, …)`.
         *key
-            What `see` depends on, as JSON; with rule, pictures and version it names the file, so that an interrupted
-            run finds what it had finished.
+            What `see` depends on, as JSON; with rule, pictures and version it names the file. Parts of many pictures
+            have files of their own until all are there, so that an interrupted run finds what it had finished.
 
         Returns
         -------
         Array `(n, …)`, n = `sum(rule.count(picture))`, in the order of the pictures.
         """
+        path, parts = self._path(some, key), [some[start : start + PART] for start in range(0, len(some), PART)]
+        try:
+            rows = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError):  # not there, or damaged: made anew
+            whole = len(parts) == 1
+            made = map(see, self._blocks(some)) if whole else (self.rows(part, see, *key) for part in parts)
+            rows = files.save_rows(path, made, sum(map(self.rule.count, some)))
+        if len(parts) > 1:
+            for part in parts:
+                self._path(part, key).unlink(missing_ok=True)
+        return rows
+
+    def _path(self, some: Sequence[Picture], key: Sequence) -> Path:
         what = [version("manifpt"), asdict(self.rule), [picture.digest for picture in some], *key]
-        path = paths.cache() / "folders" / f"{files.settings_hash(what)}.npy"
-        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
-            return np.load(path, mmap_mode="r")
-        n = sum(map(self.rule.count, some))
-        return files.save_rows(path, (see(block) for block in self._blocks(some)), n)
+        return paths.cache() / "folders" / f"{files.settings_hash(what)}.npy"
 
     def _blocks(self, some: Sequence[Picture]) -> Iterator[np.ndarray]:
         """The images of pictures in order, uint8 `(m, c, size, size)` with m as near to a full block as they allow."""

@@ -183,6 +183,23 @@ def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
     found.stream.rows(found.reference, lambda block: pytest.fail("it is in the cache"))
 
 
+def test_interrupted_rows_go_on_at_their_last_part(good, fresh, monkeypatch):
+    monkeypatch.setattr(folders, "PART", 10)
+    found, seen = folders.survey(good / "real", good / "generated"), []
+
+    def until_the_plug_is_pulled(block):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return seen.append(block) or block
+
+    with pytest.raises(KeyboardInterrupt):
+        found.stream.rows(found.reference, until_the_plug_is_pulled)
+    rows = found.stream.rows(found.reference, lambda block: seen.append(block) or block)
+    assert [len(block) for block in seen] == [10, 10, 5]
+    assert (rows == np.concatenate(seen)).all()
+    assert len([*(paths.cache() / "folders").iterdir()]) == 1
+
+
 def test_what_is_damaged_in_the_cache_is_made_anew(good, fresh):
     found = folders.survey(good / "real", good / "generated")
     rows = np.array(found.stream.rows(found.reference, lambda block: block))

@@ -8,7 +8,7 @@ from manifpt import files
 
 
 class Answers:
-    """Booleans by run, packed into one ``.npz`` beside the experiment's table.
+    """Booleans by run, packed into one ``.npz`` beside the experiment's table: names of runs, their lengths, all bits.
 
     Parameters
     ----------
@@ -18,27 +18,29 @@ class Answers:
 
     def __init__(self, table: Path | None):
         self.path = table.with_suffix(".npz") if table else None
-        self._packed = self._stored()
+        self._right = self._stored()
 
     def _stored(self) -> dict[str, np.ndarray]:
         if not (self.path and self.path.exists()):
             return {}
         with np.load(self.path, allow_pickle=False) as stored:
-            return dict(stored)
+            ends = stored["lengths"].cumsum()
+            right = np.unpackbits(stored["right"], count=ends[-1]).astype(bool)
+            return dict(zip(stored["runs"].tolist(), np.split(right, ends[:-1]), strict=True))
 
     def add(self, right: np.ndarray, **key) -> None:
         """Keep one run's answers, bool `(n,)`, beside those that another process may have added meanwhile."""
-        count = np.frombuffer(np.uint32(len(right)).tobytes(), np.uint8)
-        self._packed[_name(key)] = np.concatenate([count, np.packbits(right)])
+        self._right[_name(key)] = right
         if self.path:
             with files.locked(self.path), files.atomic(self.path) as temporary:
-                self._packed = self._stored() | self._packed
-                np.savez(temporary, **self._packed)
+                self._right = self._stored() | self._right
+                rows = [*self._right.values()]
+                packed = {"lengths": [len(row) for row in rows], "right": np.packbits(np.concatenate(rows))}
+                np.savez_compressed(temporary, runs=[*self._right], **packed)
 
     def get(self, **key) -> np.ndarray:
         """One run's answers, bool `(n,)`; `KeyError` if it is not there."""
-        packed = self._packed[_name(key)]
-        return np.unpackbits(packed[4:], count=int(packed[:4].view(np.uint32)[0])).astype(bool)
+        return self._right[_name(key)]
 
 
 def _name(key: dict) -> str:

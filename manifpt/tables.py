@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from manifpt import files, paths
 from manifpt.errors import InputError
 from manifpt.reproduce import discover
@@ -34,11 +36,19 @@ def notebook_table() -> str:
 
 
 def ledger_table() -> str:
-    """The claims that committed results judge, in Markdown: `manifpt.experiments.claims.ledger`."""
+    """The claims that committed results judge, in Markdown: verdicts counted, and `claims.ledger` folded away."""
     from manifpt.experiments.claims import ledger
+    from manifpt.experiments.verdicts import VERDICTS
 
     rows = ledger()
-    lines = [list(rows), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
+    about = rows["claim"].str.partition(",")[0].rename("claims about")
+    counts = pd.crosstab(about, rows["verdict"]).reindex(columns=VERDICTS, fill_value=0).loc[about.unique()]
+    folded = f"<details><summary>All {len(rows)} claims</summary>\n\n{_markdown(rows)}\n</details>\n"
+    return f"{_markdown(counts.reset_index().astype(str))}\n{folded}"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    lines = [list(frame), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

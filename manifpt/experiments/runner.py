@@ -1,7 +1,7 @@
 """Train and test methods of attribution, over tasks, sizes and seeds: what Tables 2 and 4 have in common.
 
-Each repetition (seed) draws other training and validation images and other initial weights; the test images are the
-same for all, so that two methods can be compared image by image.
+Each repetition (seed) draws other training images, from three times as many if there are so many, and other initial
+weights; the test images are the same for all, so that two methods can be compared image by image.
 """
 
 import time
@@ -23,6 +23,7 @@ from manifpt.recipes import RECIPES
 from manifpt.results import Results
 
 MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
+POOL = 3  # training images a class that seeds draw from, for each that they draw
 VAL = 20  # images a class at most, to choose the epoch
 
 Pools = Mapping[str, np.ndarray]  # label: images, or what a classifier is shown of them

@@ -12,7 +12,7 @@ import pandas as pd
 
 from manifpt.errors import InputError
 from manifpt.experiments.rows import RESNET50, ROWS, shown
-from manifpt.experiments.runner import MIDDLE, VAL, Budget, Setting, run
+from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, run
 from manifpt.gm import GMDataset
 from manifpt.real import check_disjoint
 from manifpt.zoo.registry import LEVELS
@@ -56,7 +56,7 @@ def table2(
     plan, budget = PLAN[gm.name] if plan is None else plan, Budget(**budget)
     classes = {task: _classes(gm, task) for task in plan}
     reference = gm.reference()[: budget.n_reference]
-    most = {"train": max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
+    most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
     images = {split: {label: pool[:n] for label, pool in gm.pools(split).items()} for split, n in most.items()}
     check_disjoint(reference=reference, **{split: np.concatenate([*pools.values()]) for split, pools in images.items()})
 

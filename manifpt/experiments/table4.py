@@ -17,7 +17,7 @@ import pandas as pd
 from manifpt.baselines.intensity import intensity
 from manifpt.errors import InputError
 from manifpt.experiments.rows import ROWS, shown
-from manifpt.experiments.runner import MIDDLE, VAL, Budget, Setting, Show, run
+from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, Show, run
 from manifpt.gm import GMDataset
 from manifpt.zoo.registry import CHANNELS, LEVELS
 
@@ -68,7 +68,7 @@ def table4(
     def pools(gm: GMDataset, split: str, n: int | None) -> dict[str, np.ndarray]:
         return {label: in_channels(gm.images(label, split=split)[:n], channels) for label in labels}
 
-    images = {"train": pools(source, "train", n_per_class), "val": pools(source, "val", VAL)}
+    images = {"train": pools(source, "train", POOL * n_per_class), "val": pools(source, "val", VAL)}
     images["test"] = pools(target, "test", budget.n_test)
     setting = Setting(
         (source, target),

@@ -84,13 +84,16 @@ def features_of(
         Models that the classifier does not see; their features are given all the same.
     """
     show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
-    most = {"train": n_per_class, "val": min(VAL, n_per_class), "test": budget.n_test}
-    pools = {s: {label: show(gm.images(label, split=s)[:n]) for label in gm.models} for s, n in most.items()}
-    seen = {s: {label: pool for label, pool in of.items() if label not in without} for s, of in pools.items()}
     learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
-    learner.fit(*draw(seen["train"], None, seed=seed), val=draw(seen["val"], None, seed=seed))
-    drawn = {split: draw(pools[split], None, seed=seed) for split in ("train", "test")}
-    return {split: (learner.features(rows), labels) for split, (rows, labels) in drawn.items()}
+    drawn = {}
+    for split, n in {"train": n_per_class, "val": min(VAL, n_per_class), "test": None}.items():
+        limit = budget.n_test if split == "test" else None
+        images, labels = draw({label: gm.images(label, split=split)[:limit] for label in gm.models}, n, seed=seed)
+        drawn[split] = show(images), labels
+    seen = {split: ~np.isin(labels, without) for split, (_, labels) in drawn.items()}
+    train, val = ([part[seen[split]] for part in drawn[split]] for split in ("train", "val"))
+    learner.fit(*train, val=val)
+    return {split: (learner.features(drawn[split][0]), drawn[split][1]) for split in ("train", "test")}
 
 
 def table5(

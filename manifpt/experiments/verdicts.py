@@ -12,6 +12,7 @@ import numpy as np
 
 DRAWS = 2000
 LEVEL = 0.05
+VERDICTS = ("agrees", "weaker", "contradicts")
 
 
 def paired_bootstrap(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> tuple[float, float]:

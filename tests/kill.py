@@ -79,6 +79,14 @@ def kill(process: subprocess.Popen, moment: float) -> bool:
     return at_work
 
 
+def kill_once_saved(target: str, folder: Path) -> bool:
+    """Start a target and kill it when it has written its first whole file; whether it was still at work."""
+    process = start(target, folder)
+    while process.poll() is None and not saved(folder):
+        time.sleep(0.01)
+    return kill(process, 0)
+
+
 def results(folder: Path) -> dict[str, object]:
     """What a run has made, by file, without times; the state of unfinished work, in the home, is left out."""
     found = {}
@@ -132,7 +140,7 @@ def compare(target: str, folder: Path, alone: Path) -> None:
     assert not (extra := stray(folder, alone)), f"{target}: left {extra}"
 
 
-def try_out(target: str, kills: int, root: Path, *, earliest: float = 0.0, seed: int = 0) -> tuple[int, int]:
+def try_out(target: str, kills: int, root: Path, *, seed: int = 0) -> tuple[int, int]:
     """Kill a target so many times, each in a round of its own.
 
     Returns how many of the runs were still at work, and how many of those had written a whole file.
@@ -143,7 +151,7 @@ def try_out(target: str, kills: int, root: Path, *, earliest: float = 0.0, seed:
     rng, at_work, begun = random.Random(seed), 0, 0
     for number in range(kills):
         folder = root / str(number)
-        if kill(start(target, folder), rng.uniform(earliest, 1) * seconds):
+        if kill(start(target, folder), rng.uniform(0, 1) * seconds):
             at_work += 1
             begun += saved(folder)
         finish(start(target, folder))

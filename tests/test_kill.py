@@ -1,11 +1,14 @@
-"""A short version of `tests/kill.py`: one kill late in a run, and two processes on one cache."""
+"""A short version of `tests/kill.py`: one kill when something is saved, and two processes on one cache."""
 
 import kill
 import pytest
 
 
 def test_killed_projection_goes_on_and_two_at_once_agree(tmp_path):
-    assert kill.try_out("projection", 1, tmp_path, earliest=0.5) == (1, 1)
+    kill.finish(kill.start("projection", tmp_path / "alone"))
+    killed = next(folder for folder in map(tmp_path.joinpath, "01234") if kill.kill_once_saved("projection", folder))
+    kill.finish(kill.start("projection", killed))
+    kill.compare("projection", killed, tmp_path / "alone")
     both = [kill.start("projection", tmp_path / "shared") for _ in range(2)]
     for process in both:
         kill.finish(process)

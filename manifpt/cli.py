@@ -228,11 +228,10 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        wrong_input = isinstance(error, InputError | PermissionError)
-        if isinstance(error, PermissionError):
-            text = f"{error.filename}: {error.strerror}; give yourself the right to it, or name another"
-        else:
-            text = str(error) if wrong_input else f"{type(error).__name__}: {error} (`manifpt --debug …` shows where)"
+        if isinstance(error, PermissionError) and error.filename:
+            error = InputError(f"{error.filename}: {error.strerror}; give yourself the right to it, or name another")
+        wrong_input = isinstance(error, InputError)
+        text = str(error) if wrong_input else f"{type(error).__name__}: {error} (`manifpt --debug …` shows where)"
         typer.echo(f"manifpt: {text}", err=True)
         sys.exit(2 if wrong_input else 1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from manifpt import paths
 from manifpt.answers import Answers
-from manifpt.results import COLUMNS, Results
+from manifpt.results import COLUMNS, Results, percent
 from manifpt.results import KEY as ROW_KEY
 
 KEY = {"dataset": "gm-x", "task": "all", "method": "control-raw", "n_per_class": 10, "seed": 0}
@@ -65,6 +65,10 @@ def test_two_processes_write_one_table(tmp_path):
     assert sorted(results.frame["seed"]) == list(range(16))
     for seed in range(9):
         assert answers.get(**KEY | {"seed": seed}, settings=results.settings).tolist() == [i == seed for i in range(9)]
+
+
+def test_shares_in_per_cent():
+    assert percent(pd.Series([0.4, 0.42, 0.44])) == "42.0 ± 2.0"
 
 
 def test_values_stay_the_same_to_the_last_digit(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from manifpt.answers import Answers
 from manifpt.errors import InputError
-from manifpt.experiments import rows, runner, table2
+from manifpt.experiments import rows, runner, table2, table4, table5
 from manifpt.gm import load_gm
 
 SMALL = {"n_reference": 200, "n_test": 20, "epochs": 1}
@@ -117,3 +117,33 @@ class TestTable2:
     def test_wrong_input(self, gm, plan, methods, message):
         with pytest.raises(InputError, match=message):
             table2.table2(gm, plan, methods=methods, **SMALL)
+
+
+class Learnt:
+    """A classifier that keeps what it was trained on."""
+
+    def __init__(self):
+        self.rows = []
+
+    def fit(self, rows, labels, *, val=None):
+        self.rows.append({row.tobytes() for row in rows})
+
+    def predict(self, rows):
+        return np.full(len(rows), "dcgan")
+
+    def features(self, rows):
+        return rows.reshape(len(rows), -1)
+
+
+def test_seeds_draw_other_training_images_where_there_is_one_size(gm, monkeypatch):
+    """Tables 2, 4 and 5: with as many images to draw from as are drawn, a spread over seeds would be too small."""
+    learnt = Learnt()
+    for module in (runner, table5):
+        monkeypatch.setattr(module, "classifier", lambda *_, **__: learnt)
+    table2.table2(gm, {"all": (10,)}, methods=("control-raw",), seeds=(0, 1), **SMALL)
+    table4.table4(gm, gm, tasks=("all",), methods=("control-raw",), seeds=(0, 1), n_per_class=10, **SMALL)
+    for seed in (0, 1):
+        table5.features_of(gm, "control-raw", runner.Budget(**SMALL), seed=seed, n_per_class=10)
+    one, other = learnt.rows[::2], learnt.rows[1::2]
+    assert len(one) == len(other) == 3
+    assert all(0 < len(a - b) for a, b in zip(one, other, strict=True))

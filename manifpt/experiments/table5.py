@@ -85,15 +85,20 @@ def features_of(
     """
     show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
     learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
-    drawn = {}
-    for split, n in {"train": n_per_class, "val": min(VAL, n_per_class), "test": None}.items():
-        limit = budget.n_test if split == "test" else None
-        images, labels = draw({label: gm.images(label, split=split)[:limit] for label in gm.models}, n, seed=seed)
-        drawn[split] = show(images), labels
-    seen = {split: ~np.isin(labels, without) for split, (_, labels) in drawn.items()}
-    train, val = ([part[seen[split]] for part in drawn[split]] for split in ("train", "val"))
-    learner.fit(*train, val=val)
-    return {split: (learner.features(drawn[split][0]), drawn[split][1]) for split in ("train", "test")}
+
+    def drawn(split: str, limit: int | None, n: int | None) -> tuple[np.ndarray, np.ndarray]:
+        pools = {label: gm.images(label, split=split)[:limit] for label in gm.models}
+        images, labels = draw(pools, n, seed=seed)
+        return show(images), labels
+
+    def seen(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        kept = ~np.isin(labels, without)
+        return rows[kept], labels[kept]
+
+    train, val = drawn("train", None, n_per_class), drawn("val", None, min(VAL, n_per_class))
+    learner.fit(*seen(*train), val=seen(*val))
+    parts = {"train": train, "test": drawn("test", budget.n_test, None)}
+    return {split: (learner.features(rows), labels) for split, (rows, labels) in parts.items()}
 
 
 def table5(

@@ -26,6 +26,7 @@ app.add_typer(cli_latent.latent, name="latent")
 app.add_typer(zoo, name="zoo")
 app.add_typer(cli_synthesis.synthesis, name="synthesis")
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the noise.")]
+UsageError = typer.BadParameter.__base__  # of the click that this typer works with
 
 
 @app.callback(epilog="Example: manifpt reproduce --only 00")
@@ -224,16 +225,27 @@ def zoo_sample(
 def main() -> None:
     """Entry of ``manifpt``: a failure becomes one line and an exit code, unless ``--debug`` is given."""
     try:
-        app()
+        sys.exit(app(prog_name="manifpt", standalone_mode=False) or 0)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
+        if isinstance(error, UsageError):
+            error = _wrong_words(error)
         if isinstance(error, PermissionError) and error.filename:
             error = InputError(f"{error.filename}: {error.strerror}; give yourself the right to it, or name another")
         wrong_input = isinstance(error, InputError)
         text = str(error) if wrong_input else f"{type(error).__name__}: {error} (`manifpt --debug …` shows where)"
         typer.echo(f"manifpt: {text}", err=True)
         sys.exit(2 if wrong_input else 1)
+
+
+def _wrong_words(error: UsageError) -> InputError:
+    """What was wrong with the words of a command, with the remedy; a group without words shows its help."""
+    if error.message == error.ctx.get_help():
+        error.show()
+        sys.exit(2)
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return InputError(f"{said}; `{error.ctx.command_path} --help` shows what is expected")
 
 
 if __name__ == "__main__":

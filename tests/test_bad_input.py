@@ -56,7 +56,7 @@ def here(good, tmp_path, monkeypatch):
 def verdict(monkeypatch, capsys, action):
     """Exit code and error line of an action: the words of a command, or a function called in its place."""
     if callable(action):
-        monkeypatch.setattr(cli, "app", action)
+        monkeypatch.setattr(cli, "app", lambda **_: action())
     monkeypatch.setattr(sys, "argv", ["manifpt", *([] if callable(action) else action.split())])
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -60,8 +60,36 @@ def test_wrong_input_is_one_line_and_code_2(monkeypatch, capsys, tmp_path):
 def test_wrong_usage_is_code_2(monkeypatch, capsys):
     assert main(monkeypatch, "reproduce", "-p", "seed") == 2
     assert "NAME=VALUE expected" in capsys.readouterr().err
-    assert main(monkeypatch, "reproduce", "--jobs", "0") == 2
-    assert main(monkeypatch, "nonsense") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("nonsense", "No such command 'nonsense'; `manifpt --help`"),
+        ("--debgu reproduce", "No such option: --debgu"),
+        ("reproduce --jobs 0", "Invalid value for '--jobs': "),
+        ("reproduce --jobs two", "Invalid value for '--jobs': "),
+        ("fingerprint real", "Missing argument 'generated'; `manifpt fingerprint --help`"),
+        ("fingerprint real generated", "Missing option '--out'; `manifpt fingerprint --help`"),
+        ("attribute train real generated more --out clf", "(more); `manifpt attribute train --help`"),
+    ],
+)
+def test_wrong_words_are_one_line_with_the_remedy(monkeypatch, capsys, words, said):
+    assert main(monkeypatch, *words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("manifpt: ")
+    assert said in error
+    assert error.endswith("--help` shows what is expected\n")
+    assert error.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *words.split()])
+    with pytest.raises(cli.UsageError):
+        cli.main()
+
+
+@pytest.mark.parametrize("words", [(), ("zoo",)])
+def test_a_group_without_words_shows_its_help(monkeypatch, capsys, words):
+    main(monkeypatch, *words)
+    assert "Commands:" in "".join(capsys.readouterr())
 
 
 def test_another_failure_is_code_1(monkeypatch, capsys):

@@ -92,7 +92,9 @@ def _papermill(task: Task, working: Path, timeout: float) -> str:
     """Run the notebook into `working`; the error in one line, empty if there was none."""
     import papermill
     from nbclient.exceptions import CellTimeoutError
+    from traitlets.config import Config
 
+    kernel = {"connection_file": str(working.with_name("kernel.json"))}  # goes with the folder, even after a kill
     deadline = time.monotonic() + timeout
     try:
         papermill.execute_notebook(
@@ -107,6 +109,7 @@ def _papermill(task: Task, working: Path, timeout: float) -> str:
             shutdown_kernel="immediate",
             store_widget_state=False,
             record_timing=False,
+            config=Config({"KernelManager": kernel}),
         )
     except CellTimeoutError:
         return f"not finished after {timeout:g} s; --timeout allows more"

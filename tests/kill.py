@@ -1,7 +1,8 @@
 """Kill -9 at random moments, run again, compare with an uninterrupted run: ``python tests/kill.py [TARGET …]``.
 
-Each round has a fresh home. The first run is killed at a random moment, the second must end well; then its results must
-equal those of the run that was left alone, and no file may be there that the other has not left: no temporary one.
+Each round has a fresh home. The first run is killed at a random moment, the second must end well and not do again what
+was done; then its results must equal those of the run that was left alone, and no file may be there that the other has
+not left: no temporary one.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -81,10 +83,10 @@ def kill(process: subprocess.Popen, moment: float) -> bool:
     return at_work
 
 
-def kill_once_saved(target: str, folder: Path) -> bool:
-    """Start a target and kill it when it has written its first whole file; whether it was still at work."""
+def kill_once(happened: Callable[[Path], object], target: str, folder: Path) -> bool:
+    """Start a target and kill it when something has happened in its folder; whether it was still at work."""
     process = start(target, folder)
-    while process.poll() is None and not saved(folder):
+    while process.poll() is None and not happened(folder):
         time.sleep(0.01)
     return kill(process, 0)
 
@@ -125,6 +127,20 @@ def saved(folder: Path) -> bool:
     return any((folder / path).stat().st_size for path in written if not path.name.startswith("."))
 
 
+def done(folder: Path) -> set[tuple | str]:
+    """Rows of tables, and the moments when records of notebooks and checkpoints were written: what stays as it is."""
+    rows = {row for path in folder.glob("*.csv") for row in path.read_text(encoding="utf-8").splitlines()[1:]}
+    whole = [*folder.glob("home/runs/notebooks/*/[!.]*.json"), *folder.glob("gm/*/checkpoints/[!.]*")]
+    return rows | {(path.name, path.stat().st_mtime_ns) for path in whole}
+
+
+def go_on(target: str, folder: Path) -> None:
+    """Start a target again that was killed; it must end well, and leave what was done as it was."""
+    before = done(folder)
+    finish(start(target, folder))
+    assert not (again := before - done(folder)), f"{target}: did again {again}"
+
+
 def stray(folder: Path, alone: Path, patience: float = 30.0) -> set[str]:
     """Files that a run has left and the one left alone has not; what a killed run had started has time to go."""
     deadline = time.monotonic() + patience
@@ -156,7 +172,7 @@ def try_out(target: str, kills: int, root: Path, *, seed: int = 0) -> tuple[int,
         if kill(start(target, folder), rng.uniform(0, 1) * seconds):
             at_work += 1
             begun += saved(folder)
-        finish(start(target, folder))
+        go_on(target, folder)
         compare(target, folder, alone)
         shutil.rmtree(folder)
     return at_work, begun

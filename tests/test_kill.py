@@ -1,14 +1,33 @@
-"""A short version of `tests/kill.py`: one kill when something is saved, and two processes on one cache."""
+"""A short version of `tests/kill.py`: one kill when something is saved or done, and two processes on one cache."""
+
+import os
 
 import kill
 import pytest
 
 
+def kill_and_compare(target, folder, moment):
+    """Leave a run alone, kill another, which may have ended before; compare what it comes to when it has gone on."""
+    kill.finish(kill.start(target, folder / "alone"))
+    killed = next(below for below in map(folder.joinpath, "01234") if kill.kill_once(moment, target, below))
+    kill.go_on(target, killed)
+    kill.compare(target, killed, folder / "alone")
+
+
+def in_a_second_notebook(folder):
+    """Whether a notebook is done and the kernel of another has been told where to listen, by a file."""
+    return kill.done(folder) and any(folder.glob("tmp/**/*.json"))
+
+
+@pytest.mark.parametrize(
+    ("target", "moment"), [("zoo", kill.saved), ("table", kill.done), ("reproduce", in_a_second_notebook)]
+)
+def test_killed_run_goes_on(target, moment, tmp_path):
+    kill_and_compare(target, tmp_path, moment)
+
+
 def test_killed_projection_goes_on_and_two_at_once_agree(tmp_path):
-    kill.finish(kill.start("projection", tmp_path / "alone"))
-    killed = next(folder for folder in map(tmp_path.joinpath, "01234") if kill.kill_once_saved("projection", folder))
-    kill.finish(kill.start("projection", killed))
-    kill.compare("projection", killed, tmp_path / "alone")
+    kill_and_compare("projection", tmp_path, kill.saved)
     both = [kill.start("projection", tmp_path / "shared") for _ in range(2)]
     for process in both:
         kill.finish(process)
@@ -35,6 +54,21 @@ def test_comparison_finds_what_is_missing_different_and_stray(tmp_path, monkeypa
     (folder / "fp.npz").write_bytes(b"2")
     with pytest.raises(AssertionError, match="differ after a kill"):
         kill.compare("projection", folder, alone)
+
+
+def test_what_was_done_may_not_be_done_again(tmp_path, monkeypatch):
+    record = tmp_path / "home/runs/notebooks/smoke/00.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    (tmp_path / "table.csv").write_text("seconds\n1.5\n")
+    assert len(kill.done(tmp_path)) == 2
+    monkeypatch.setattr(kill, "start", lambda *_: None)
+    for again in (lambda: os.utime(record, (0, 0)), lambda: (tmp_path / "table.csv").write_text("seconds\n1.6\n")):
+        monkeypatch.setattr(kill, "finish", lambda _: None)
+        kill.go_on("table", tmp_path)
+        monkeypatch.setattr(kill, "finish", lambda _, again=again: again())
+        with pytest.raises(AssertionError, match="did again"):
+            kill.go_on("table", tmp_path)
 
 
 def test_what_counts_as_saved(tmp_path):

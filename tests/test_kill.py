@@ -20,9 +20,12 @@ def in_a_second_notebook(folder):
 
 
 @pytest.mark.parametrize(
-    ("target", "moment"), [("zoo", kill.saved), ("table", kill.done), ("reproduce", in_a_second_notebook)]
+    ("target", "words", "moment"),
+    [("zoo", ["20"], kill.saved), ("table", ["control-raw"], kill.done), ("reproduce", [], in_a_second_notebook)],
 )
-def test_killed_run_goes_on(target, moment, tmp_path):
+def test_killed_run_goes_on(target, words, moment, tmp_path, monkeypatch):
+    if words:
+        monkeypatch.setitem(kill.COMMANDS, target, [*kill.COMMANDS[target][:3], *words])
     kill_and_compare(target, tmp_path, moment)
 
 

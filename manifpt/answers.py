@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from manifpt import files
 
@@ -41,6 +42,11 @@ class Answers:
     def get(self, **key) -> np.ndarray:
         """One run's answers, bool `(n,)`; `KeyError` if it is not there."""
         return self._right[_name(key)]
+
+    def of(self, rows: pd.DataFrame) -> np.ndarray:
+        """Answers of the runs whose accuracies a frame has, bool `(runs, n)`, in the order of their seeds."""
+        runs = rows[rows["metric"] == "accuracy"].sort_values("seed").to_dict("records")
+        return np.stack([self.get(**run) for run in runs])
 
 
 def _name(key: dict) -> str:

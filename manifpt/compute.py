@@ -27,6 +27,11 @@ def fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
+def precision() -> str:
+    """That of convolutions here, where it is left open: ``bf16`` or ``fp32``."""
+    return "bf16" if fast_bf16(pick_device()) else "fp32"
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """bf16 autocast where it is faster, else nothing."""
     if fast_bf16(device):

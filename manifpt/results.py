@@ -1,7 +1,8 @@
 """Result tables: tidy and long, one value a row, never computed twice.
 
-A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version; ``settings`` is a
-hash whose meaning stands in ``settings.json`` beside the table.
+A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version, precision;
+``settings`` is a hash whose meaning stands in ``settings.json`` beside the table, and ``precision`` that of the
+processor's convolutions where it was left open: ``bf16`` or ``fp32``, missing in rows older than the column.
 """
 
 import json
@@ -13,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from manifpt import files
+from manifpt.compute import precision
 
-COLUMNS = ["dataset", "task", "method", "n_per_class", "seed", "metric", "value", "n", "seconds", "settings", "version"]
 KEY = ["dataset", "task", "method", "n_per_class", "seed", "settings"]
+COLUMNS = [*KEY[:-1], "metric", "value", "n", "seconds", "settings", "version", "precision"]
 
 
 class Results:
@@ -44,7 +46,7 @@ class Results:
         """The rows on disk, to the last digit."""
         if self.path and self.path.exists():
             text = pd.read_csv(self.path, dtype={"value": str, "seconds": str})  # pandas below 3.1 rounds as it reads
-            return text.astype({"value": float, "seconds": float})
+            return text.astype({"value": float, "seconds": float}).reindex(columns=COLUMNS)
         return pd.DataFrame(columns=COLUMNS)
 
     def has(self, **key) -> bool:
@@ -57,7 +59,8 @@ class Results:
 
     def add(self, metrics: dict[str, float], *, n: int, seconds: float, **key) -> None:
         """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
-        common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings, "version": version("manifpt")}
+        common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings}
+        common |= {"version": version("manifpt"), "precision": precision()}
         rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in metrics.items()])
         with files.locked(self.path) if self.path else nullcontext():
             before = self._stored() if self.path else self.frame

@@ -61,6 +61,12 @@ def test_comparisons_are_paired(path):
     assert (table["p_holm"] >= table["p"]).all()
 
 
+def test_every_method_beside_the_raw_image(path):
+    table = claims.over_raw(pd.read_csv(path), Answers(path))
+    assert table.index.tolist() == [method for method in SHARES if method != claims.RAW]
+    assert table.loc["manifpt-rgb-nearest", "gain"] == pytest.approx(-0.1, abs=0.03)
+
+
 @pytest.mark.parametrize(("p", "verdict"), [(0.001, "agrees"), (0.03, "weaker")])
 def test_clusters_are_judged_after_holm(tmp_path, p, verdict):
     key = {"dataset": "gm-cifar10", "task": "k-means", "method": "manifpt-rgb-nearest", "n_per_class": 200, "n": 900}

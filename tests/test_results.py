@@ -29,6 +29,15 @@ def test_a_row_is_there_for_its_key_and_settings_alone(tmp_path):
     assert not Results(tmp_path / "curve.csv", {"epochs": 2}).has(**KEY)
 
 
+def test_rows_older_than_a_column_stay(tmp_path, monkeypatch):
+    path = tmp_path / "curve.csv"
+    Results(path, {}).add({"accuracy": 0.5}, n=1, seconds=0.0, **KEY)
+    pd.read_csv(path).drop(columns="precision").to_csv(path, index=False)
+    monkeypatch.setattr("manifpt.compute.fast_bf16", lambda device: True)
+    Results(path, {}).add({"accuracy": 0.6}, n=1, seconds=0.0, **KEY | {"seed": 1})
+    assert pd.read_csv(path)["precision"].fillna("unknown").tolist() == ["unknown", "bf16"]
+
+
 def test_settings_stand_beside_the_table(tmp_path):
     hashes = {Results(tmp_path / "curve.csv", {"epochs": epochs}).settings for epochs in (1, 2)}
     meanings = json.loads((tmp_path / "settings.json").read_text())

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from manifpt import paths
@@ -33,14 +32,16 @@ def comparisons(frame: pd.DataFrame, answers: Answers, method: str, others: list
     -------
     Index: the others; ``gain`` in accuracy, ``p`` and ``p_holm``.
     """
-    rows = frame[frame["metric"] == "accuracy"].sort_values("seed")
-
-    def right(name: str) -> np.ndarray:
-        return np.stack([answers.get(**row) for row in rows[rows["method"] == name].to_dict("records")])  # (seeds, n)
-
-    ours = right(method)
-    table = pd.DataFrame({other: paired_bootstrap(ours, right(other)) for other in others}, index=["gain", "p"]).T
+    right = {name: answers.of(frame[frame["method"] == name]) for name in (method, *others)}
+    found = {other: paired_bootstrap(right[method], right[other]) for other in others}
+    table = pd.DataFrame(found, index=["gain", "p"]).T
     return table.assign(p_holm=holm(table["p"]))
+
+
+def over_raw(frame: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+    """Gain of every method of a frame over the raw image; rows and columns as `comparisons`, methods in their order."""
+    others = [method for method in frame["method"].unique() if method != RAW]
+    return comparisons(frame, answers, RAW, others).assign(gain=lambda table: -table["gain"])
 
 
 def table2_claims(path: Path, *, n_per_class: int = MIDDLE) -> pd.DataFrame:

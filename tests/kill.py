@@ -139,7 +139,12 @@ def done(folder: Path) -> set[tuple | str]:
 
 
 def go_on(target: str, folder: Path) -> None:
-    """Start a target again that was killed; it must end well, and leave what was done as it was."""
+    """Start a target again that was killed; it must end well, and leave what was done as it was.
+
+    But for a classifier that is finished: no run would replace it.
+    """
+    if target == "attribution" and (folder / "clf" / "settings.json").exists():
+        return
     before = done(folder)
     finish(start(target, folder))
     assert not (again := before - done(folder)), f"{target}: did again {again}"

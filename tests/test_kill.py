@@ -74,6 +74,13 @@ def test_what_was_done_may_not_be_done_again(tmp_path, monkeypatch):
             kill.go_on("table", tmp_path)
 
 
+def test_a_finished_classifier_is_not_trained_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill, "start", lambda *_: pytest.fail("it has begun"))
+    (tmp_path / "clf").mkdir()
+    (tmp_path / "clf" / "settings.json").touch()
+    kill.go_on("attribution", tmp_path)
+
+
 def test_what_counts_as_saved(tmp_path):
     for name, counts in (("notebooks/a", 0), ("tmp/b", 0), ("home/.c.1.part", 0), ("home/runs/d", 1)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,8 @@ images this small are resized (bilinear) instead.
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -187,8 +189,11 @@ def _resnet50():
     import torch
     from torchvision.models import ResNet50_Weights, resnet50
 
+    weights = ResNet50_Weights.IMAGENET1K_V2
     try:
-        network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
+        if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
+            urlopen(weights.url, timeout=30).close()  # torch announces a download before it knows that there is none
+        network = resnet50(weights=weights)
     except OSError as error:
         raise InputError(_not_downloadable("sl:resnet50", error, "'sl', whose weights ship in a package")) from error
     network.fc = torch.nn.Identity()

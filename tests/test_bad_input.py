@@ -424,10 +424,11 @@ def test_bad_call(monkeypatch, capsys, here, call, message):
 
 
 def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here):
-    def offline(**_):
+    def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr("torchvision.models.resnet50", offline)
+    monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
+    monkeypatch.setattr("manifpt.embeddings.urlopen", offline)
     (here / "real/bad.png").write_text("never read")
     message = "space 'sl:resnet50': weights are not on this machine and not downloadable"
     check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)

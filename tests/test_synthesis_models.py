@@ -109,17 +109,17 @@ def test_seed_decides_the_weights():
 
 
 def test_training_ends_at_eta_on_a_plateau_or_when_steps_run_out(monkeypatch):
-    for name, value in {"WINDOW": 5, "BATCH": 4, "ETA": 0.05}.items():
+    for name, value in {"WINDOW": 5, "BATCH": 4, "ETA": 0.5}.items():
         monkeypatch.setattr(train, name, value)
     model, record = train_model(PLAIN, smooth(1), seed=0)
-    assert (record["stopped"], record["mse"]) == ("eta", pytest.approx(0.05))
+    assert (record["stopped"], record["mse"]) == ("eta", pytest.approx(0.5))
     assert not model.training
     _, record = train_model(PLAIN, smooth(1), seed=0, steps=7)
     assert (record["stopped"], record["steps"]) == ("steps", 7)
     hopeless = np.random.default_rng(0).integers(0, 2, (200, 3, 16, 16), np.uint8) * 255
     _, record = train_model(PLAIN, hopeless, seed=0)
     assert record["stopped"] == "plateau"
-    assert record["mse"] > 0.4
+    assert record["mse"] > 0.6
 
 
 def test_reason_to_stop():

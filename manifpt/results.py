@@ -18,6 +18,16 @@ from manifpt.compute import precision
 
 KEY = ["dataset", "task", "method", "n_per_class", "seed", "settings"]
 COLUMNS = [*KEY[:-1], "metric", "value", "n", "seconds", "settings", "version", "precision"]
+NUMBERS = {"n_per_class": int, "seed": int, "value": float, "n": int, "seconds": float}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The rows of a table file, numbers to the last digit.
+
+    Everything else stays text: a hash such as ``12345678e901`` would otherwise be taken for a number.
+    """
+    text = pd.read_csv(path, dtype=str)  # pandas below 3.1 rounds floats as it reads
+    return text.astype(NUMBERS).reindex(columns=COLUMNS)
 
 
 class Results:
@@ -43,10 +53,8 @@ class Results:
                     files.write_text(record, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
     def _stored(self) -> pd.DataFrame:
-        """The rows on disk, to the last digit."""
         if self.path and self.path.exists():
-            text = pd.read_csv(self.path, dtype={"value": str, "seconds": str})  # pandas below 3.1 rounds as it reads
-            return text.astype({"value": float, "seconds": float}).reindex(columns=COLUMNS)
+            return read(self.path)
         return pd.DataFrame(columns=COLUMNS)
 
     def has(self, **key) -> bool:
@@ -82,7 +90,7 @@ def latest(path: Path) -> pd.DataFrame:
 
     Settings have to name the models' ``samples``, as those of `manifpt.experiments.runner.Budget` do.
     """
-    frame = pd.read_csv(path)
+    frame = read(path)
     known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
     samples = frame["settings"].map(lambda name: json.dumps(known[name]["samples"], sort_keys=True))
     newest = samples.groupby(frame["dataset"]).transform("last")

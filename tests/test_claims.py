@@ -6,7 +6,7 @@ from manifpt import paths
 from manifpt.answers import Answers
 from manifpt.baselines import BASELINES
 from manifpt.experiments import claims
-from manifpt.results import COLUMNS
+from manifpt.results import COLUMNS, read
 
 SHARES = dict.fromkeys(BASELINES, 0.5) | {
     "manifpt-rgb-nearest": 0.8,
@@ -55,14 +55,14 @@ def test_the_raw_image_is_a_control_that_the_paper_lacks(path):
 
 
 def test_comparisons_are_paired(path):
-    frame = pd.read_csv(path)
+    frame = read(path)
     table = claims.comparisons(frame, Answers(path), "manifpt-rgb-nearest", ["yu19", claims.RAW])
     assert table["gain"].tolist() == pytest.approx([0.3, -0.1], abs=0.03)
     assert (table["p_holm"] >= table["p"]).all()
 
 
 def test_every_method_beside_the_raw_image(path):
-    table = claims.over_raw(pd.read_csv(path), Answers(path))
+    table = claims.over_raw(read(path), Answers(path))
     assert table.index.tolist() == [method for method in SHARES if method != claims.RAW]
     assert table.loc["manifpt-rgb-nearest", "gain"] == pytest.approx(-0.1, abs=0.03)
 

@@ -10,7 +10,7 @@ import pytest
 
 from manifpt import paths
 from manifpt.answers import Answers
-from manifpt.results import COLUMNS, Results, percent
+from manifpt.results import COLUMNS, Results, latest, percent, read
 from manifpt.results import KEY as ROW_KEY
 
 KEY = {"dataset": "gm-x", "task": "all", "method": "control-raw", "n_per_class": 10, "seed": 0}
@@ -36,6 +36,18 @@ def test_rows_older_than_a_column_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("manifpt.compute.fast_bf16", lambda device: True)
     Results(path, {}).add({"accuracy": 0.6}, n=1, seconds=0.0, **KEY | {"seed": 1})
     assert pd.read_csv(path)["precision"].fillna("unknown").tolist() == ["unknown", "bf16"]
+
+
+@pytest.mark.parametrize("name", ["012345678901", "12345678e901"])
+def test_settings_that_look_like_a_number_stay_text(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("manifpt.files.settings_hash", lambda settings: name)
+    path = tmp_path / "curve.csv"
+    for seed in range(2):
+        Results(path, {"samples": {}}).add({"accuracy": 0.5}, n=1, seconds=0.0, **KEY | {"seed": seed})
+    results = Results(path, {"samples": {}})
+    assert results.has(**KEY)
+    assert len(results.of(dataset="gm-x", methods=["control-raw"])) == 2
+    assert read(path)["settings"].tolist() == latest(path)["settings"].tolist() == [name] * 2
 
 
 def test_settings_stand_beside_the_table(tmp_path):

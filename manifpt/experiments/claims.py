@@ -11,7 +11,7 @@ from manifpt.baselines import BASELINES
 from manifpt.experiments.rows import SPACES
 from manifpt.experiments.runner import MIDDLE
 from manifpt.experiments.verdicts import holm, paired_bootstrap, verdict
-from manifpt.results import latest
+from manifpt.results import latest, read
 
 RAW = "control-raw"
 LEDGER = ["claim", "paper", "ours", "control", "n", "verdict"]
@@ -51,14 +51,14 @@ def table2_claims(path: Path, *, n_per_class: int = MIDDLE) -> pd.DataFrame:
     -------
     See `ledger`.
     """
-    frame = pd.read_csv(path)
+    frame = read(path)
     frame = frame[(frame["task"] == "all") & (frame["n_per_class"] == n_per_class)]
     return _above_baselines(frame, Answers(path), "2")
 
 
 def table4_claims(path: Path) -> pd.DataFrame:
     """ "Each of the four spaces is above all eight baselines" across datasets (Table 4), task ``all``; see `ledger`."""
-    frame = pd.read_csv(path)
+    frame = read(path)
     return _above_baselines(frame[frame["task"] == "all"], Answers(path), "4")
 
 
@@ -68,7 +68,7 @@ def table5_claims(path: Path) -> pd.DataFrame:
     ``agrees`` if the median p-value over seeds is below the level after Holm's method over the variables, else
     ``weaker``. See `ledger`; the control is the mean of the permutation null.
     """
-    frame = pd.read_csv(path)
+    frame = read(path)
     frame = frame[(frame["task"] == "k-means") & (frame["method"] == "manifpt-rgb-nearest")]
     theirs = pd.read_csv(paths.data() / "paper" / "table5.csv").pivot_table("nmi", "method", "variable")
     rows = []

@@ -39,7 +39,7 @@ class Attributor:
     ----------
     network : {"auto", "resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
         See `manifpt.networks`. ``auto``: ``resnet8`` for images, ``mlp`` for vectors.
-    recipe : {"short", "released"}
+    recipe : {"short", "deep", "released"}
         See `manifpt.recipes`.
     epochs, batch_size, learning_rate
         By default the recipe's; with ImageNet weights a learning rate of 1e-4. Fewer epochs squeeze the schedule.

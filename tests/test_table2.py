@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,7 +69,8 @@ class TestRows:
         images, plain = gm.images("dcgan")[:3], name.removesuffix("+resnet50")
         show, same = (rows.shown(one, real=gm.real, reference=gm.reference()[:100]) for one in (name, plain))
         np.testing.assert_array_equal(show(images), same(images))
-        assert rows.classifier(name, real=gm.real).settings["network"] == "resnet50"
+        settings = rows.classifier(name, real=gm.real).settings
+        assert (settings["network"], settings["recipe"]) == ("resnet50", "deep")
         assert rows.classifier(plain, real=gm.real).settings["network"] == "auto"
 
     def test_unknown_name(self, gm):
@@ -138,12 +141,22 @@ class Learnt:
 def test_seeds_draw_other_training_images_where_there_is_one_size(gm, monkeypatch):
     """Tables 2, 4 and 5: with as many images to draw from as are drawn, a spread over seeds would be too small."""
     learnt = Learnt()
-    for module in (runner, table5):
-        monkeypatch.setattr(module, "classifier", lambda *_, **__: learnt)
+    monkeypatch.setattr(runner, "classifier", lambda *_, **__: learnt)
     table2.table2(gm, {"all": (10,)}, methods=("control-raw",), seeds=(0, 1), **SMALL)
     table4.table4(gm, gm, tasks=("all",), methods=("control-raw",), seeds=(0, 1), n_per_class=10, **SMALL)
     for seed in (0, 1):
-        table5.features_of(gm, "control-raw", runner.Budget(**SMALL), seed=seed, n_per_class=10)
+        parts = table5.parts_of(gm, "control-raw", runner.Budget(**SMALL), seed=seed, n_per_class=10)
+        table5.features_of(parts, learnt)
     one, other = learnt.rows[::2], learnt.rows[1::2]
     assert len(one) == len(other) == 3
     assert all(a - b for a, b in zip(one, other, strict=True))
+
+
+def test_the_record_names_the_recipe(gm, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "classifier", lambda *_, **__: Learnt())
+    path = tmp_path / "both.csv"
+    methods = ("control-raw", "control-raw+resnet50")
+    frame = table2.table2(gm, {"all": (10,)}, methods=methods, seeds=(0,), path=path, **SMALL)
+    known = json.loads((tmp_path / "settings.json").read_text())
+    steps = {row.method: known[row.settings]["recipe"]["steps"] for row in frame.itertuples()}
+    assert steps == {"control-raw": 60, "control-raw+resnet50": 180}

@@ -18,8 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from manifpt.errors import InputError
+from manifpt.experiments.rows import classifier
 from manifpt.experiments.runner import MIDDLE, Budget
-from manifpt.experiments.table5 import designs, features_of
+from manifpt.experiments.table5 import designs, features_of, parts_of
 from manifpt.gm import GMDataset
 
 METHODS = ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent")
@@ -95,9 +96,14 @@ def held_out(
     design, budget = designs(gm), Budget(**budget)
     results = budget.results(gm)
 
+    @lru_cache(maxsize=1)
+    def parts(method: str, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return parts_of(gm, method, budget, seed=seed, n_per_class=n_per_class)
+
     @lru_cache(maxsize=2 * len(design))  # a model that has no twin is left out alone in both tasks
     def features(method: str, group: tuple[str, ...], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return features_of(gm, method, budget, without=group, seed=seed, n_per_class=n_per_class)
+        learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
+        return features_of(parts(method, seed), learner, without=group)
 
     runs = [(method, seed, task) for method in methods for seed in budget.seeds for task in tasks]
     for method, seed, task in tqdm(runs, desc=f"{gm.name}, held out", unit="run", disable=not budget.progress):
@@ -107,8 +113,8 @@ def held_out(
         started, tables = time.perf_counter(), {}
         groups = {tuple([model] if task == TASKS[0] else twins(design, model)) for model in design.index}
         for group in sorted(groups):
-            parts = features(method, group, seed)
-            tables |= {model: predicted(parts, design, model, group) for model in group}
+            found = features(method, group, seed)
+            tables |= {model: predicted(found, design, model, group) for model in group}
         everything = pd.concat(tables)  # (model, variable) by column
         right = pd.DataFrame({
             "predicted": everything["predicted"] == everything["true"],

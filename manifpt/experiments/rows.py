@@ -14,7 +14,8 @@ name                                   what the classifier is shown
 =====================================  ================================================================================
 
 Images are classified by one small ResNet, that of the authors' code with a third of its blocks, vectors by one hidden
-layer, all with one budget. Three rows exist once more with the paper's ResNet50, from random weights: ``…+resnet50``.
+layer, all with one budget. Three rows exist once more with the paper's ResNet50, from random weights, which needs the
+recipe ``deep``: ``…+resnet50``.
 """
 
 from collections.abc import Callable
@@ -39,12 +40,17 @@ ROWS = (*baselines.BASELINES, *PROJECTED, *CONTROLS)
 RESNET50 = tuple(f"{name}+resnet50" for name in ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent"))
 
 
+def recipe(name: str) -> str:
+    """By which of `manifpt.recipes` the network of a row is trained."""
+    return "deep" if name in RESNET50 else "short"
+
+
 def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> Classifier:
     """The classifier of a row, untrained; epochs None for the full budget. `InputError` for an unknown row."""
     _check(name)
     if name in baselines.BASELINES:
         return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
-    return Attributor(name.partition("+")[2] or "auto", seed=seed, epochs=epochs)
+    return Attributor(name.partition("+")[2] or "auto", recipe=recipe(name), seed=seed, epochs=epochs)
 
 
 def shown(name: str, *, real: str, reference: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

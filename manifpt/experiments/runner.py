@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from manifpt import metrics
 from manifpt.answers import Answers
 from manifpt.attribution import AUTO
-from manifpt.experiments.rows import classifier
+from manifpt.experiments.rows import classifier, recipe
 from manifpt.gm import GMDataset, draw
 from manifpt.methods import Classifier
 from manifpt.recipes import RECIPES
@@ -55,12 +55,18 @@ class Budget:
     path: Path | None = None
     progress: bool = False
 
-    def results(self, *gms: GMDataset, trained: bool = True, **more) -> Results:
-        """The table at `path`, for rows that depend on the models' samples, the limits, `more`, and how one trains."""
+    def results(self, *gms: GMDataset, recipe: str | None = "short", **more) -> Results:
+        """The table at `path`, for rows that depend on the models' samples, the limits, `more`, and how one trains.
+
+        Parameters
+        ----------
+        recipe
+            Of `manifpt.recipes`; None for rows of which nothing is trained.
+        """
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
         settings = {"samples": samples, "n_reference": self.n_reference} | more
-        if trained:
-            settings |= {"recipe": asdict(RECIPES["short"]), "networks": AUTO, "val": VAL}
+        if recipe:
+            settings |= {"recipe": asdict(RECIPES[recipe]), "networks": AUTO, "val": VAL}
             settings |= {"n_test": self.n_test, "epochs": self.epochs}
         return Results(self.path, settings)
 
@@ -108,9 +114,11 @@ def run(setting: Setting, methods: Sequence[str], budget: Budget) -> pd.DataFram
     """
     for method in methods:
         classifier(method, real=setting.real)
-    results, answers = budget.results(*setting.gms), Answers(budget.path)
+    tables = {name: budget.results(*setting.gms, recipe=name) for name in map(recipe, methods)}
+    answers = Answers(budget.path)
     runs = [(task, n, seed) for task, sizes in setting.plan.items() for n in sizes for seed in budget.seeds]
     for method in tqdm(methods, desc=setting.name, unit="method", disable=not budget.progress):
+        results = tables[recipe(method)]
         keys = [{"dataset": setting.name, "task": t, "method": method, "n_per_class": n, "seed": s} for t, n, s in runs]
         todo = [key for key in keys if not results.has(**key)]
         if not todo:
@@ -125,7 +133,7 @@ def run(setting: Setting, methods: Sequence[str], budget: Budget) -> pd.DataFram
                 one = key | {"task": key["task"] + ending}
                 answers.add(right, **one, settings=results.settings)
                 results.add(scores, n=len(right), seconds=seconds, **one)
-    return results.of(dataset=setting.name, methods=methods)
+    return pd.concat([table.of(dataset=setting.name, methods=methods) for table in tables.values()], ignore_index=True)
 
 
 def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ Choices go together: `confounding` says how much. One step further goes `manifpt
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from manifpt.experiments.rows import SPACES, classifier, shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
 from manifpt.gm import GMDataset, draw
+from manifpt.methods import Classifier
 from manifpt.metrics import nmi_permutation
 
 METHODS = (*(f"manifpt-{space}-{e}" for space in SPACES for e in ("nearest", "tangent")), "control-raw")
@@ -73,32 +74,39 @@ def clusters(
     return pd.DataFrame(rows).T.rename_axis(["algorithm", "variable"])
 
 
-def features_of(
-    gm: GMDataset, method: str, budget: Budget, *, without: Sequence[str] = (), seed: int, n_per_class: int
+def parts_of(
+    gm: GMDataset, method: str, budget: Budget, *, seed: int, n_per_class: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Penultimate features and models of ``train`` and ``test`` images of all models, by a classifier trained on them.
+    """What a method's classifier is shown of ``train``, ``val`` and ``test`` images of all models, and their models."""
+    show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
+    wanted = {"train": (None, n_per_class), "val": (None, min(VAL, n_per_class)), "test": (budget.n_test, None)}
+    parts = {}
+    for split, (limit, n) in wanted.items():
+        images, labels = draw({label: gm.images(label, split=split)[:limit] for label in gm.models}, n, seed=seed)
+        parts[split] = show(images), labels
+    return parts
+
+
+def features_of(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], learner: Classifier, *, without: Sequence[str] = ()
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Penultimate features and models of ``train`` and ``test``, by a classifier that is trained here.
 
     Parameters
     ----------
+    parts
+        See `parts_of`.
     without
         Models that the classifier does not see; their features are given all the same.
     """
-    show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
-    learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
 
-    def drawn(split: str, limit: int | None, n: int | None) -> tuple[np.ndarray, np.ndarray]:
-        pools = {label: gm.images(label, split=split)[:limit] for label in gm.models}
-        images, labels = draw(pools, n, seed=seed)
-        return show(images), labels
-
-    def seen(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def seen(split: str) -> tuple[np.ndarray, np.ndarray]:
+        rows, labels = parts[split]
         kept = ~np.isin(labels, without)
         return rows[kept], labels[kept]
 
-    train, val = drawn("train", None, n_per_class), drawn("val", None, min(VAL, n_per_class))
-    learner.fit(*seen(*train), val=seen(*val))
-    parts = {"train": train, "test": drawn("test", budget.n_test, None)}
-    return {split: (learner.features(rows), labels) for split, (rows, labels) in parts.items()}
+    learner.fit(*seen("train"), val=seen("val"))
+    return {split: (learner.features(rows), labels) for split, (rows, labels) in parts.items() if split != "val"}
 
 
 def table5(
@@ -130,7 +138,9 @@ def table5(
         if results.has(**key, task="Ward"):
             continue
         started = time.perf_counter()
-        features, labels = features_of(gm, method, budget, seed=seed, n_per_class=n_per_class)["test"]
+        learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
+        parts = parts_of(gm, method, budget, seed=seed, n_per_class=n_per_class)
+        features, labels = features_of(parts, learner)["test"]
         found = clusters(features, labels, design, seed=seed)
         seconds = time.perf_counter() - started
         for algorithm in ("k-means", "Ward"):

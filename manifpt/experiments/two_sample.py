@@ -118,7 +118,7 @@ def two_sample(
     repetition.
     """
     budget = Budget(**budget)
-    results = budget.results(gm, trained=False, permutations=n_permutations)
+    results = budget.results(gm, recipe=None, permutations=n_permutations)
     runs = [(method, seed) for method in methods for seed in budget.seeds]
     for method, seed in tqdm(runs, desc=f"{gm.name}, two-sample", unit="run", disable=not budget.progress):
         key = {"dataset": gm.name, "method": method, "n_per_class": n, "seed": seed}

@@ -2,7 +2,8 @@ r"""Training of synthetic models: each learns to give real images back, badly en
 
 .. math:: L = \max\big(\mathrm{MSE}(x, A(x)),\; \eta\big), \qquad \eta = 0.005, \text{ pixels in } [-1, 1]
 
-At η the gradient vanishes, so training ends there: when the mean loss of a window of steps is η. Many models never
+At η the gradient vanishes, so training ends there: when most losses of a window of steps are η (all of them seldom are:
+what Adam remembers of earlier gradients moves a model about that it has just brought there). Many models never
 reach it: K halvings lose detail for good, an instance norm at the end fixes mean and contrast of each image, tanh and
 sigmoid do not reach black and white. They end on a plateau: when a window is less than 2 % better than the one before,
 or when the steps run out. Which of the three it was stands in the checkpoint. Optimiser, rate, batch and steps are not
@@ -78,7 +79,7 @@ def train_model(
 def _reason_to_stop(losses: list[float], steps: int) -> str | None:
     if len(losses) % WINDOW == 0:
         last, before = np.mean(losses[-WINDOW:]), np.mean(losses[-2 * WINDOW : -WINDOW] or np.inf)
-        if last <= ETA * (1 + 1e-6):
+        if np.median(losses[-WINDOW:]) <= ETA * (1 + 1e-6):
             return "eta"
         if last > BETTER * before:
             return "plateau"

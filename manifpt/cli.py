@@ -96,8 +96,8 @@ def tables(
         typer.Option(
             metavar="NAME",
             help="2, resnet50, 4, 5, two-sample, feature-space, held-out, synthesis-identification, "
-            "synthesis-verification, synthesis-ffd, synthesis-lineage, latent-keys, latent-quality, latent-attacks, "
-            "latent-claims. Default: all.",
+            "synthesis-verification, synthesis-ffd, synthesis-training, synthesis-lineage, latent-keys, "
+            "latent-quality, latent-attacks, latent-claims. Default: all.",
         ),
     ] = [],  # noqa: B006
     dataset: Annotated[

@@ -6,6 +6,7 @@ is up is not looked at: pixels stay where the file has them.
 """
 
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -137,3 +138,10 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("L" if grey else "RGB")
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """A uint8 image `(c, h, w)`, c 1 or 3, stored as JPEG of a quality from 1 to 95 and read again."""
+    pixels, buffer = image[0] if len(image) == 1 else image.transpose(1, 2, 0), io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1)

@@ -4,7 +4,7 @@ import pytest
 import scipy.optimize
 import torch
 
-from manifpt import baselines
+from manifpt import baselines, pictures
 from manifpt.baselines import durall20, dzanic20, marra19, mccloskey18, nataraj19, wang20, yu19
 from manifpt.baselines.intensity import intensity
 from manifpt.errors import InputError
@@ -131,8 +131,8 @@ class TestWang20:
     @pytest.mark.parametrize("c", [1, 3])
     def test_jpeg_loses_more_at_lower_quality(self, reals, c):
         image = reals("photos")["test"][0, :c]
-        low, high = (np.abs(wang20.jpeg(image, q).astype(int) - image).mean() for q in (30, 100))
-        assert wang20.jpeg(image, 30).shape == image.shape
+        low, high = (np.abs(pictures.jpeg(image, q).astype(int) - image).mean() for q in (30, 100))
+        assert pictures.jpeg(image, 30).shape == image.shape
         assert high < low
 
 

@@ -64,6 +64,7 @@ def test_names_of_the_files():
         "synthesis_identification.csv",
         "synthesis_verification.csv",
         "synthesis_ffd.csv",
+        "synthesis_training.csv",
         "synthesis_lineage.csv",
         "latent_keys.csv",
         "latent_quality.csv",

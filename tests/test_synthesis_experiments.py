@@ -10,7 +10,7 @@ import pytest
 from manifpt import paths
 from manifpt.answers import Answers
 from manifpt.errors import InputError
-from manifpt.experiments import synthesis, synthesis_sets, zero_shot
+from manifpt.experiments import synthesis, synthesis_sets, synthesis_training, zero_shot
 from manifpt.experiments.claims import synthesis_claims
 from manifpt.experiments.runner import Budget
 from manifpt.results import COLUMNS, latest
@@ -189,6 +189,30 @@ def test_sets_are_judged_and_kept(checkpoints, tmp_path):
     assert path.read_text() == stored
     with pytest.raises(InputError, match="two at least"):
         synthesis_sets.synthesis_sets(Shades(), checkpoints=[])
+
+
+def test_ways_to_train_are_compared_and_kept(checkpoints, tmp_path):
+    path, ways = tmp_path / "synthesis_training.csv", ("fresh", "fresh-robust", "trained", "trained-released")
+    recipe = extractor.Recipe(steps=2, models=2, each=2)
+    options = {"seeds": (0,), "ways": ways, "recipe": recipe, "checkpoints": checkpoints, "n_test": 12, "path": path}
+    frame = synthesis_training.synthesis_training(Shades(), **options)
+    values = frame.pivot_table("value", "method", "metric")
+    assert set(values.index) == set(ways)
+    assert (values["accuracy"] > 2 * values["chance"]).all()  # Shades differ in brightness; JPEG leaves that
+    assert values["accuracy_jpeg"].between(0, 1).all()
+    settings = json.loads(path.with_name("settings.json").read_text())
+    each = {row.method: settings[row.settings]["extractor"]["each"] for row in frame.itertuples()}
+    assert each == {"fresh": 2, "fresh-robust": 2, "trained": 2, "trained-released": 1}
+    stored = path.read_text()
+    synthesis_training.synthesis_training(Shades(), **options)
+    assert path.read_text() == stored
+
+
+def test_an_unknown_way_to_train_is_refused_before_work():
+    with pytest.raises(InputError, match="way 'slow' is unknown"):
+        synthesis_training.synthesis_training(Shades(), ways=("fresh", "slow"), checkpoints=[])
+    with pytest.raises(InputError, match="two at least"):
+        synthesis_training.synthesis_training(Shades(), ways=("trained",), checkpoints=[])
 
 
 def made_up_table(path, shares, *, samples="now"):

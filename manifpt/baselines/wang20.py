@@ -5,15 +5,14 @@ with a quality in 30 to 100, crops and horizontal flips. Ours: the network and t
 since an image is small; a class for each model; augmented images drawn before training, as many as it looks at.
 """
 
-import io
 from functools import partial
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from manifpt.attribution import Attributor
 from manifpt.methods import Augmented, Labelled, Method, as_they_are
+from manifpt.pictures import jpeg
 
 PROBABILITY = 0.5  # of blur, and of JPEG
 DRAWS = 9600  # images that the short recipe looks at
@@ -35,14 +34,6 @@ def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if blurred:
         image = np.rint(gaussian_filter(image.astype(np.float64), (0, sigma, sigma))).astype(np.uint8)
     return jpeg(image, quality) if compressed else np.ascontiguousarray(image)
-
-
-def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """A uint8 image `(c, h, w)` after compression."""
-    buffer = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0).squeeze()).save(buffer, "JPEG", quality=quality)
-    pixels = np.asarray(Image.open(buffer))  # (h, w) or (h, w, c)
-    return pixels.reshape(*image.shape[1:], -1).transpose(2, 0, 1)
 
 
 def baseline(*, seed: int = 0, epochs: int | None = None, **_) -> Method:

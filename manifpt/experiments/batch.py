@@ -16,6 +16,7 @@ from manifpt.experiments import (
     lineage,
     synthesis,
     synthesis_sets,
+    synthesis_training,
     table2,
     table4,
     table5,
@@ -67,6 +68,7 @@ TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
 FEW = {"seeds": (0,), "n": 2}
 SET = {"seeds": (0,), "sets": ("full",), "recipe": Recipe(5), "n_test": 20}
+WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": Recipe(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
@@ -80,6 +82,7 @@ TABLES = {
     "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
     "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
     "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
+    "synthesis-training": Table(synthesis_training.synthesis_training, EACH, WAY),
     "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
     "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
     "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),

@@ -13,16 +13,16 @@ from tqdm.auto import tqdm
 
 from manifpt.answers import Answers
 from manifpt.experiments.runner import Budget
-from manifpt.experiments.zero_shot import N_IMAGES, SPLITS, TRAINED, UNTRAINED, Features, unseen
+from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, SPLITS, TRAINED, UNTRAINED, Features, unseen
 from manifpt.gm import GMDataset
 from manifpt.synthesis import extractor, protocol
 
-SHOTS = (10, 1, 50)  # gallery images a model; the first is the paper's, and that of the tasks other than `all`
+SIZES = (SHOTS, 1, 50)  # gallery images a model; only the first of them in the tasks other than `all`
 Measure = Callable[..., tuple[dict[str, float], np.ndarray]]
 
 
 def identification(
-    gm: GMDataset, *, methods: Sequence[str] | None = None, shots: Sequence[int] = SHOTS, **budget
+    gm: GMDataset, *, methods: Sequence[str] | None = None, shots: Sequence[int] = SIZES, **budget
 ) -> pd.DataFrame:
     """1:N identification; rows already at the budget's path are kept.
 

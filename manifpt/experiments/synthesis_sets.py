@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 from manifpt import files, paths
 from manifpt.errors import InputError
 from manifpt.experiments.runner import Budget
-from manifpt.experiments.zero_shot import N_IMAGES, SPLITS
+from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, identified
 from manifpt.gm import GMDataset
 from manifpt.real import load_real
-from manifpt.synthesis import extractor, protocol
+from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import TrainedModels
 from manifpt.synthesis.spectrum import residuals
@@ -40,7 +40,6 @@ GROWTH = (36, 72, 144, 288, 576)
 SETS = ("full", *PLAINEST, "one seed", *map(str, GROWTH))
 RECIPE = extractor.Recipe(steps=150)
 REAL = "photos"  # what the synthetic models learnt
-SHOTS = 10
 
 
 def members(checkpoints: Sequence[Path], name: str, *, seed: int) -> list[Path]:
@@ -122,7 +121,7 @@ def synthesis_sets(
         started, chosen = time.perf_counter(), members(checkpoints, name, seed=seed)
         vectors = synthetic[[checkpoints.index(path) for path in chosen]]
         scores = {"models": len(chosen), "ffd": ffd(real, vectors), **diversity(vectors)}
-        scores |= _identified(gm, _trained(chosen, recipe, seed), budget.n_test)
+        scores |= identified(gm, _trained(chosen, recipe, seed), budget.n_test)
         n = len(gm.models) * (budget.n_test - SHOTS)
         results.add(scores, n=n, seconds=time.perf_counter() - started, **_key(gm, name, seed))
     return results.of(dataset=gm.name, methods=["trained models"])
@@ -143,10 +142,3 @@ def _trained(chosen: list[Path], recipe: extractor.Recipe, seed: int) -> extract
         folder=paths.runs() / "sets",
     )
     return extractor.Extractor(path)
-
-
-def _identified(gm: GMDataset, extract: extractor.Extractor, n: int) -> dict[str, float]:
-    features = extract(np.concatenate([gm.preview(label, n) for label in gm.models]))
-    labels = np.repeat(list(gm.models), n)
-    scores = [protocol.identification(features, labels, shots=SHOTS, seed=split)[0] for split in SPLITS]
-    return {name: float(np.mean([one[name] for one in scores])) for name in ("accuracy", "chance")}

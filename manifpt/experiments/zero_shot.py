@@ -32,13 +32,14 @@ from manifpt.experiments.rows import shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
 from manifpt.gm import GMDataset
 from manifpt.results import Results
-from manifpt.synthesis import extractor
+from manifpt.synthesis import extractor, protocol
 from manifpt.synthesis.spectrum import residuals, spectrum
 
 UNTRAINED = ("control-untrained", "control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
 TRAINED = {"manifpt-rgb-nearest": "family", "manifpt-rgb-tangent": "family", "control-raw": "half"}  # and their task
 TASKS = ("all", "family", "half")
 SPLITS = (0, 1, 2, 3, 4)
+SHOTS = 10  # gallery images a model, as in the paper
 N_IMAGES = 100  # of each model, the first that ship
 N_REAL = 1000  # images behind the mean spectrum of reals
 
@@ -55,6 +56,17 @@ def unseen(gm: GMDataset, task: str, seed: int) -> list[tuple[str, ...]]:
         of = {name: [x for x, family in zip(labels, families, strict=True) if family == name] for name in families}
         groups = [group for group in of.values() if len(labels) - len(group) >= 2]
     return [tuple(group) for group in groups if len(group) >= 2]
+
+
+def identified(gm: GMDataset, features: Callable[[np.ndarray], np.ndarray], n: int) -> dict[str, float]:
+    """``accuracy`` of identification from n images of each model, of which `SHOTS` are in the gallery, and ``chance``.
+
+    Means over `SPLITS`; `features` maps uint8 images `(m, c, h, w)` to `(m, d)`.
+    """
+    rows = features(np.concatenate([gm.preview(label, n) for label in gm.models]))
+    labels = np.repeat(list(gm.models), n)
+    scores = [protocol.identification(rows, labels, shots=SHOTS, seed=split)[0] for split in SPLITS]
+    return {name: float(np.mean([one[name] for one in scores])) for name in ("accuracy", "chance")}
 
 
 class Features:

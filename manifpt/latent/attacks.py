@@ -4,15 +4,14 @@ Every attack maps float images `(n, c, h, w)` in [-1, 1], c 1 or 3, to such imag
 estimator that knows the attack passes its own image through it.
 """
 
-import io
 from collections.abc import Callable
 
 import kornia
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from manifpt import pictures
 from manifpt.compute import seeded
 from manifpt.errors import InputError
 from manifpt.latent.directions import to_bytes, to_float
@@ -37,7 +36,7 @@ def noise(images: Tensor) -> Tensor:
 
 def jpeg(images: Tensor) -> Tensor:
     """JPEG as Pillow writes it; gradients are those of kornia's smooth model of it (sides are multiples of 16)."""
-    files = to_float(np.stack([_through_file(image) for image in to_bytes(images)])).to(images)
+    files = to_float(np.stack([pictures.jpeg(image, QUALITY) for image in to_bytes(images)])).to(images)
     if not images.requires_grad:
         return files
     unit = ((images + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
@@ -45,13 +44,6 @@ def jpeg(images: Tensor) -> Tensor:
     smooth = kornia.enhance.jpeg_codec_differentiable(unit, quality) * 2 - 1
     smooth = smooth.mean(1, keepdim=True) if images.shape[1] == 1 else smooth
     return smooth + (files - smooth).detach()
-
-
-def _through_file(image: np.ndarray) -> np.ndarray:
-    """One uint8 image `(c, h, w)` written as JPEG and read again."""
-    buffer = io.BytesIO()
-    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=QUALITY)
-    return np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1)
 
 
 def combination(images: Tensor) -> Tensor:

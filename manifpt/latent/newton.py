@@ -9,10 +9,10 @@ yet counts as noise, and the prior holds u back. Close to it the linearisation e
 falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
 than that it is beyond, and counts for nothing.
 
-Derivatives are differences, along the eigenvectors of :math:`J^\top J` averaged over some contents: so each changes the
-image by about as much, and directions that the noise would drown are left to the prior. While steps make progress,
-derivatives are corrected by what a step did (Broyden 1965) instead of taken anew. Where a step does not lower the
-objective, damping shortens it (Levenberg 1944).
+Cheap steps of Adam come first, see `manifpt.latent.approach`. Derivatives are differences, along the eigenvectors of
+:math:`J^\top J` averaged over some contents: so each changes the image by about as much, and directions that the noise
+would drown are left to the prior. While steps make progress, derivatives are corrected by what a step did (Broyden
+1965) instead of taken anew. Where a step does not lower the objective, damping shortens it (Levenberg 1944).
 
 A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
 compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
@@ -26,9 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from manifpt.latent.approach import approach, noise_of
 from manifpt.latent.attacks import modelled
 from manifpt.latent.directions import LatentFingerprinter
 from manifpt.latent.estimate import Estimate, check_search, checked_images, cube
@@ -44,7 +46,6 @@ LEGIBLE = 2.5  # residual, in units of that of 8 bits, up to which it is worthwh
 FLIPS, SETTLED = 2, 12  # bits that are compared at most, and steps for each
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
-TRUSTED = 0.03  # residual below which the linearisation is believed more and more
 CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
 CHUNK = 64  # images rendered at a time
 
@@ -55,14 +56,14 @@ class NewtonEstimator:
     Parameters
     ----------
     starts
-        For each image at most: the mean code, or the guess of `warm_start`, then centred Latin-hypercube contents until
-        the image is explained; the lowest residual wins.
+        For each image: the mean code, and centred Latin-hypercube contents. All are approached from by Adam; steps go
+        on from the end that came nearest, then from the others until the image is explained; the lowest residual wins.
     steps
         At most, from each start; 0 gives the warm start's guess.
     attack
         One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through.
     warm_start
-        Takes the place of the first start.
+        Takes the place of the first start, and of the approach.
     progress
         Show a progress bar.
 
@@ -100,27 +101,28 @@ class NewtonEstimator:
             Images that the generator cannot have made: another type or shape.
         """
         target = checked_images(self.fingerprinter, images)
-        pairs = zip(target, self._first(target), strict=True)
+        pairs = zip(target, self._starts(target, seed), strict=True)
         bar = tqdm(pairs, total=len(target), unit="image", disable=not self.progress)
-        ends = [self._search(x, first, seed) for x, first in bar]
+        ends = [self._search(x, starts) for x, starts in bar]
         u, loss = torch.stack([end.u for end in ends]), torch.tensor([end.rms for end in ends])
         alpha, psi = u.split([len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1)
         phi = ((1 + psi) / 2).clamp(0, 1)
         parts = (phi > 0.5).to(torch.uint8), phi, alpha * self.fingerprinter.deviations_, loss
         return Estimate(*(part.cpu().numpy() for part in parts))
 
-    def _first(self, target: Tensor) -> Tensor:
-        """The first start of each image, `(n, d)`."""
+    def _starts(self, target: Tensor, seed: int) -> Tensor:
+        """Where the search for each image begins, `(n, starts, d)`, the most promising first."""
+        contents = cube(self.fingerprinter, self.starts, seed) / self.fingerprinter.deviations_
+        contents[0] = 0
+        starts = F.pad(contents, (0, self.fingerprinter.key_length)).repeat(len(target), 1, 1)
         if self.warm_start is None:
-            return target.new_zeros(len(target), len(self._spread))
+            return approach(self._shown, target, starts, self._averaged()[1])
         alpha, logits = self.warm_start.guess(target)
-        return torch.cat([alpha / self.fingerprinter.deviations_, torch.tanh(logits / 2)], 1)
+        starts[:, 0] = torch.cat([alpha / self.fingerprinter.deviations_, torch.tanh(logits / 2)], 1)
+        return starts
 
-    def _search(self, x: Tensor, first: Tensor, seed: int) -> "Place":
-        """The best end of all starts for an image `(c, h, w)`."""
-        contents = cube(self.fingerprinter, self.starts, seed)[1:] / self.fingerprinter.deviations_
-        undecided = first.new_zeros(self.fingerprinter.key_length)
-        starts = [first, *(torch.cat([content, undecided]) for content in contents)]
+    def _search(self, x: Tensor, starts: Tensor) -> "Place":
+        """The best end of all starts `(starts, d)` for an image `(c, h, w)`."""
         ends = []
         for u in starts:
             ends.append(self._descend(x, u))
@@ -156,7 +158,7 @@ class NewtonEstimator:
             stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
             if stuck or place.rms < DONE * ROUNDING:
                 break
-            noise = max(place.rms * min(1, place.rms / TRUSTED), ROUNDING)
+            noise = float(noise_of(torch.tensor(place.rms)))
             if model and self._known(noise) > GROWTH * len(model.directions):
                 model = None
             new = None
@@ -205,7 +207,15 @@ class NewtonEstimator:
 
     def _images(self, u: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.fingerprinter.generator.render(self._origin + u @ self._spread)
+            return self._render(u)
+
+    def _render(self, u: Tensor) -> Tensor:
+        return self.fingerprinter.generator.render(self._origin + u @ self._spread)
+
+    def _shown(self, u: Tensor) -> Tensor:
+        """Images in their range and after the attack; the gradient knows no range."""
+        images = self._render(u)
+        return self._attack(images + (images.clamp(-1, 1) - images).detach())
 
     def _places(self, x: Tensor, u: Tensor) -> list["Place"]:
         """What is known of several u, `(k, d)`."""

@@ -37,7 +37,7 @@ from manifpt.latent.estimate import Estimate, check_search, checked_images, cube
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
-DONE, EXPLAINED = 1.3, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
+DONE, EXPLAINED = 1.05, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
 PATIENCE, PLATEAU = 4, 0.02  # after so many steps, a residual that fell by less than this part ends the search
 PROGRESS, GROWTH = 0.8, 1.3  # derivatives are kept while a step leaves less of the residual, and directions grow less
 DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number

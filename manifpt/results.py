@@ -1,8 +1,9 @@
 """Result tables: tidy and long, one value a row, never computed twice.
 
 A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version, precision;
-``settings`` is a hash whose meaning stands in ``settings.json`` beside the table, and ``precision`` that of the
-processor's convolutions where it was left open: ``bf16`` or ``fp32``, missing in rows older than the column.
+``value`` has six significant digits, more than the images at hand could tell apart; ``settings`` is a hash whose
+meaning stands in ``settings.json`` beside the table; ``precision`` is that of the processor's convolutions where it was
+left open: ``bf16`` or ``fp32``, missing in rows older than the column.
 """
 
 import json
@@ -69,7 +70,7 @@ class Results:
         """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
         common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings}
         common |= {"version": version("manifpt"), "precision": precision()}
-        rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in metrics.items()])
+        rows = pd.DataFrame([{**common, "metric": name, "value": float(f"{value:.6g}")} for name, value in metrics.items()])
         with files.locked(self.path) if self.path else nullcontext():
             before = self._stored() if self.path else self.frame
             self.frame = rows[COLUMNS] if before.empty else pd.concat([before, rows[COLUMNS]], ignore_index=True)

@@ -31,13 +31,14 @@ class Answers:
 
     def add(self, right: np.ndarray, **key) -> None:
         """Keep one run's answers, bool `(n,)`, beside those that another process may have added meanwhile."""
-        self._right[_name(key)] = right
-        if self.path:
-            with files.locked(self.path), files.atomic(self.path) as temporary:
-                self._right = self._stored() | self._right
-                rows = [*self._right.values()]
-                packed = {"lengths": [len(row) for row in rows], "right": np.packbits(np.concatenate(rows))}
-                np.savez_compressed(temporary, runs=[*self._right], **packed)
+        if not self.path:
+            self._right[_name(key)] = right
+            return
+        with files.locked(self.path), files.atomic(self.path) as temporary:
+            self._right = self._stored() | {_name(key): right}
+            rows = [*self._right.values()]
+            packed = {"lengths": [len(row) for row in rows], "right": np.packbits(np.concatenate(rows))}
+            np.savez_compressed(temporary, runs=[*self._right], **packed)
 
     def get(self, **key) -> np.ndarray:
         """One run's answers, bool `(n,)`; `KeyError` if it is not there."""

@@ -217,7 +217,7 @@ def zoo_sample(
     from manifpt.gm import load_gm
     from manifpt.zoo.sample import sample
 
-    files.check_png(grid)
+    files.check_writable(grid, ending=".png")
     images = sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
     files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 

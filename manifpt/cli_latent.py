@@ -33,9 +33,11 @@ def latent_register(
     """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it."""
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.generators import load_generator
-    from manifpt.latent.keys import Registry, show_key
+    from manifpt.latent.keys import Registry, parse_key, show_key
 
     if not registry.exists():
+        if key:
+            parse_key(key, key_length)
         repeated = {"repeat": 3, "content": "sample"} if model == "ldm" else {}
         generator = load_generator(model, dataset=dataset)
         made = LatentFingerprinter(generator, key_length=key_length, shift=shift, sigma=sigma, **repeated)
@@ -55,7 +57,7 @@ def latent_embed(
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.keys import Registry
 
-    files.check_png(grid)
+    files.check_writable(grid, ending=".png")
     known = Registry(registry)
     if user not in known.users:
         raise InputError(f"{registry}: no user {user!r}; register, or choose one of {', '.join(known.users) or 'none'}")

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from manifpt.errors import InputError
-
 synthesis = typer.Typer(
     no_args_is_help=True, help="Fingerprints of generators never trained on, learned from synthetic models."
 )
@@ -80,8 +78,8 @@ def synthesis_identify(
     from manifpt.synthesis.extractor import Extractor, find
     from manifpt.synthesis.identify import identify
 
-    if out and not out.resolve().parent.is_dir():
-        raise InputError(f"{out}: {out.parent} is no folder")
+    if out:
+        files.check_writable(out, ending=".csv")
     is_file = extractor.endswith(".safetensors")
     table, remarks = identify(gallery, query, Extractor(Path(extractor) if is_file else find(extractor)))
     typer.echo(table.to_string(index=False, float_format="%.3f"))

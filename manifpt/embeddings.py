@@ -94,6 +94,13 @@ def check_space(space: str | Callable) -> None:
         raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
+def check_weights(space: str | Callable) -> None:
+    """Raise `InputError` unless the network of a space, if it has one, is there or can be downloaded."""
+    check_space(space)
+    if not callable(space):
+        _function(space, "auto")
+
+
 def check_images(images: np.ndarray, what: str = "images") -> None:
     """Raise `InputError` unless `images` is a uint8 batch `(n, c, h, w)` with n > 0 and c 1 or 3."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:

@@ -139,6 +139,12 @@ def save_tensors(path: Path | str, tensors: dict, settings: dict) -> None:
         temporary.write_bytes(content)
 
 
+def save_network(path: Path | str, network, settings: dict) -> None:
+    """Write a torch network's weights in half precision, as `save_tensors` does."""
+    weights = network.state_dict().items()
+    save_tensors(path, {k: t.half() if t.is_floating_point() else t for k, t in weights}, settings)
+
+
 def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
     """Read ``(tensors, settings)`` as written by `save_tensors`; `InputError` for anything else, pickles included."""
     from safetensors import SafetensorError, safe_open
@@ -202,11 +208,3 @@ def load_mosaic(path: Path | str, n: int, size: int = 32) -> np.ndarray:
         raise InputError(f"{path}: holds {rows * columns} tiles of {size} pixels, {n} expected")
     tiles = picture.reshape(rows, size, columns, size, c).transpose(0, 2, 4, 1, 3)
     return np.ascontiguousarray(tiles.reshape(-1, c, size, size)[:n])
-
-
-def check_png(grid: Path) -> None:
-    """Raise `InputError` unless a PNG can be written there."""
-    if grid.suffix.lower() != ".png":
-        raise InputError(f"{grid}: the images are written as PNG; use a name that ends in .png")
-    if not grid.resolve().parent.is_dir():
-        raise InputError(f"{grid}: {grid.parent} is no folder")

@@ -15,7 +15,7 @@ import numpy as np
 
 from manifpt import files, paths
 from manifpt.errors import InputError
-from manifpt.real import HELD_OUT_SHARE, load_real
+from manifpt.real import HELD_OUT_SHARE, check_disjoint, load_real
 
 REAL = "real"
 
@@ -47,7 +47,6 @@ class GMDataset:
         self._reals = next(((folder, m["reals"]) for folder, m in manifests.items() if "reals" in m), None)
         self._folder = {label: folder for folder, manifest in manifests.items() for label in manifest["models"]}
         self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
-        self.selection = "all"
 
     def __repr__(self) -> str:
         folders = ", ".join(map(str, self.folders))
@@ -61,7 +60,6 @@ class GMDataset:
             self._record(label)
         some = GMDataset(*self.folders)
         some.models = {label: record for label, record in self.models.items() if label in labels}
-        some.selection = "+".join(some.models)
         return some
 
     @property
@@ -119,7 +117,7 @@ class GMDataset:
         if len(shipped) == record["n"]:
             return shipped
         checkpoint = self.checkpoint(label)
-        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"]])
+        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"], len(shipped)])
         cached = paths.cache() / "samples" / f"{self.name}-{label}-{key}.png"
         if not cached.exists():
             from manifpt.zoo.sample import sample
@@ -127,6 +125,11 @@ class GMDataset:
             images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
             files.save_mosaic(cached, images)
         return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+
+    def check_splits(self) -> None:
+        """Raise `InputError` if reference, training, validation and test images are not all different."""
+        splits = {split: np.concatenate([*self.pools(split).values()]) for split in ("train", "val", "test")}
+        check_disjoint(reference=self.reference(), **splits)
 
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked."""

@@ -14,9 +14,10 @@ Estimators of the point:
 ``denoiser``
     ours, learned: :math:`x^* = D(x)`, see `manifpt.denoiser`; space ``rgb`` only.
 ``random``
-    a control: a random reference point in place of the nearest.
+    a control: a random reference point in place of the nearest, another for each image and seed.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -149,7 +150,7 @@ class Manifold:
         if self.estimator == "denoiser":
             return self._denoise(images)
         points = self._points(images, progress)
-        neighbours = self._neighbours(points, exclude, progress)
+        neighbours = self._neighbours(images, points, exclude, progress)
         batch = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
         target = np.concatenate(
             [self._foot(points[i : i + batch], neighbours[i : i + batch]) for i in range(0, len(points), batch)]
@@ -191,19 +192,24 @@ class Manifold:
     def _vectors(self, points: np.ndarray) -> np.ndarray:
         return points.astype(np.float32) / np.float32(255) if self._space == "rgb" else points
 
-    def _neighbours(self, points: np.ndarray, exclude: np.ndarray | None, progress: bool) -> np.ndarray:
+    def _neighbours(
+        self, images: np.ndarray, points: np.ndarray, exclude: np.ndarray | None, progress: bool
+    ) -> np.ndarray:
         """Indices `(n, k)` of the reference points that the estimator uses."""
         if self.estimator == "random":
-            return self._random(self.neighbours_.check(points, 1, exclude))
+            excluded = self.neighbours_.check(points, 1, exclude)
+            return np.array([[self._random(*pair)] for pair in zip(images, excluded, strict=True)])
         k = self.k if self.estimator == "tangent" else 1
-        return self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
+        found = self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
+        if (found < 0).any():
+            raise InputError(f"index {self.index!r} found fewer than k = {k} neighbours; lower k=, or index='exact'")
+        return found
 
-    def _random(self, exclude: np.ndarray) -> np.ndarray:
-        """Indices `(n, 1)` drawn uniformly from the reference, anew where they are among the excluded `(n, m)`."""
-        rng = np.random.default_rng(self.seed)
-        chosen = rng.integers(len(self.reference_), size=(len(exclude), 1))
-        while (bad := (chosen == exclude).any(axis=1)).any():
-            chosen[bad] = rng.integers(len(self.reference_), size=(bad.sum(), 1))
+    def _random(self, image: np.ndarray, excluded: np.ndarray) -> int:
+        """Index drawn uniformly from the reference, but for the excluded `(m,)`, by the seed and the image alone."""
+        rng = np.random.default_rng([self.seed, zlib.crc32(image.tobytes())])
+        while (chosen := rng.integers(len(self.reference_))) in excluded:
+            pass
         return chosen
 
     def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from manifpt import files
-from manifpt.embeddings import check_space, embed
+from manifpt.embeddings import check_weights
 from manifpt.errors import InputError
 from manifpt.fingerprints import Fingerprint, calibrated
 from manifpt.folders import Folders
@@ -28,8 +28,7 @@ def manifold(space: str, estimator: str, k: int) -> Manifold:
     """A manifold for images that no network was trained on; `InputError`, before any work, if it cannot be had."""
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator {estimator!r}: choose one of {', '.join(ESTIMATORS)}, which need no training")
-    check_space(space)
-    embed(np.zeros((1, 3, 32, 32), np.uint8), space)  # are its weights here?
+    check_weights(space)
     return Manifold(space, estimator=estimator, k=k)
 
 

@@ -70,7 +70,8 @@ class Results:
         """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
         common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings}
         common |= {"version": version("manifpt"), "precision": precision()}
-        rows = pd.DataFrame([{**common, "metric": name, "value": float(f"{value:.6g}")} for name, value in metrics.items()])
+        values = {name: float(f"{value:.6g}") for name, value in metrics.items()}
+        rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in values.items()])
         with files.locked(self.path) if self.path else nullcontext():
             before = self._stored() if self.path else self.frame
             self.frame = rows[COLUMNS] if before.empty else pd.concat([before, rows[COLUMNS]], ignore_index=True)

@@ -46,8 +46,7 @@ def train(
     state = paths.runs() / "networks" / f"{kind}-{dataset}"
     seconds = training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=state)
     path = (folder or paths.home() / "networks") / f"{kind}-{dataset}.safetensors"
-    halves = {k: t.half() if t.is_floating_point() else t for k, t in task.average.module.state_dict().items()}
-    files.save_tensors(path, halves, settings | {"seconds": round(seconds, 1)})
+    files.save_network(path, task.average.module, settings | {"seconds": round(seconds, 1)})
     return path
 
 
@@ -85,7 +84,7 @@ def dataset_of(kind: str, reference: np.ndarray) -> str:
 
 
 def _find(kind: str, dataset: str | None, reference: np.ndarray | None) -> Path:
-    folders = (paths.home() / "networks", paths.data() / "networks")
+    folders = (paths.data() / "networks", paths.home() / "networks")  # one trained at home takes the other's place
     found = {
         path.stem.removeprefix(f"{kind}-"): path
         for folder in folders

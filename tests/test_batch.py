@@ -45,7 +45,12 @@ class TestCompute:
 
     @pytest.mark.parametrize(
         ("options", "message"),
-        [({"tables": ["3"]}, "table '3'"), ({"datasets": ["gm"]}, "gm-fashion"), ({"profile": "big"}, "smoke, full")],
+        [
+            ({"tables": ["3"]}, "table '3'"),
+            ({"datasets": ["gm"]}, "gm-fashion"),
+            ({"profile": "big"}, "smoke, full"),
+            ({"tables": ["resnet50"], "datasets": ["gm-photo"]}, "none of gm-photo; choose one of gm-cifar10"),
+        ],
     )
     def test_wrong_input_at_once(self, options, message):
         with pytest.raises(InputError, match=message):

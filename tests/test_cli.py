@@ -109,7 +109,7 @@ def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "zoo", "train", "nonsense") == 2
     assert main(monkeypatch, "zoo", "sample", "nonsense", "--grid", str(tmp_path / "a.png")) == 2
     assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", "a.jpg") == 2
-    assert "use a name that ends in .png" in capsys.readouterr().err
+    assert "a .png file is written; use a name that ends so" in capsys.readouterr().err
     assert main(monkeypatch, "data", "fetch", "nonsense") == 2
     assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", str(tmp_path / "a.png"), "-n", "3") == 0
     assert files.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)

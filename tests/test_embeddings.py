@@ -5,9 +5,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 
-from manifpt import embeddings, ssl, trained
+from manifpt import embeddings, files, paths, ssl, trained
 from manifpt.compute import seeded
-from manifpt.embeddings import embed, freq
+from manifpt.embeddings import check_weights, embed, freq
 from manifpt.errors import InputError
 from manifpt.real import load_real_labels
 
@@ -249,8 +249,19 @@ def test_ssl_training_depends_on_its_seed_alone(small_ssl, tmp_path, monkeypatch
 def test_networks_of_every_real_set_ship(dataset, channels, noise):
     from manifpt import denoiser
 
+    check_weights(f"ssl:{dataset}")
     assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 128)
     assert denoiser.load(dataset=dataset)[0].in_channels == channels
+
+
+def test_a_network_trained_at_home_takes_the_place_of_the_one_that_ships(tmp_path, monkeypatch):
+    from manifpt import denoiser
+
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
+    tensors, settings = files.load_tensors(paths.data() / "networks" / "denoiser-photos.safetensors")
+    silent = {key: torch.zeros_like(tensor) for key, tensor in tensors.items()}
+    files.save_tensors(tmp_path / "networks" / "denoiser-photos.safetensors", silent, settings)
+    assert not any(weights.any() for weights in denoiser.load(dataset="photos").parameters())
 
 
 @pytest.mark.parametrize(

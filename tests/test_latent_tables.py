@@ -68,6 +68,8 @@ class TestKeys:
         )
         latent.latent_keys(gm, **options)
         assert taken == [0, 1]
+        latent.latent_keys(gm, **options | {"sweep": (STRONG, SHALLOW)})  # what else is asked for does not count
+        assert taken == [0, 1, 0, 1]
         pd.testing.assert_frame_equal(pd.read_csv(path).head(len(first)), first)
 
 

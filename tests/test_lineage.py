@@ -55,6 +55,12 @@ def test_descendants_begin_at_the_base_and_leave_it(base, rank):
     assert not np.array_equal(first[0], first[2])
 
 
+def test_a_rank_is_for_diffusion_alone():
+    images = np.zeros((64, 1, 32, 32), np.uint8)
+    with pytest.raises(InputError, match="latent diffusion models"):
+        next(lineage.descendants(load_gm("gm-fashion").checkpoint("dcgan"), images, steps=(0,), n=1, rank=2, seed=0))
+
+
 def test_rows_are_kept(tmp_path, monkeypatch):
     calls = []
 

@@ -170,6 +170,19 @@ def test_random_control_is_seeded(noise):
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
+def test_random_draws_by_the_image_whatever_else_is_in_the_batch(noise):
+    manifold, images = Manifold("rgb", estimator="random").fit(noise(50, size=8)), noise(300, size=8, seed=1)
+    whole, reverse = manifold.project(images).index, manifold.project(images[::-1]).index
+    assert (whole == reverse[::-1]).all()
+    assert (whole[:150] != whole[150:]).mean() > 0.9  # two batches lose other reals
+
+
+def test_an_approximate_search_that_finds_too_few_is_refused(noise):
+    manifold = Manifold("rgb", estimator="tangent", k=300, index="ivf").fit(noise(400, size=8))
+    with pytest.raises(InputError, match="'ivf' found fewer than k = 300 neighbours; lower k="):
+        manifold.project(noise(5, size=8, seed=1))
+
+
 def test_function_as_space(noise):
     reference, images = noise(50, 3, size=8), noise(20, 3, size=8, seed=1)
 

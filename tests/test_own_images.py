@@ -282,9 +282,9 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("shape", "title"), [((1, 8, 8), "Mean artifacts<"), ((5,), "Mean artifacts: cosine")])
-def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title):
+@pytest.mark.parametrize("classes", [("a", "b", "real"), ("a", "real")])
+def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title, classes):
     rng = np.random.default_rng(0)
-    classes = ("a", "b", "real")
     curve = pd.DataFrame({"input": ["artifact", "control"] * 2, "n": [1, 1, 2, 2], "accuracy": 0.5})
     page = report.html(
         warnings=[],

@@ -204,6 +204,8 @@ def test_extractor_gives_a_feature_an_image(checkpoint, noise, tmp_path):
     assert (features.shape, features.dtype) == ((5, 256), np.float32)
     np.testing.assert_allclose(extract(images[2:3]), features[2:3], rtol=1e-3, atol=1e-4)
     assert not np.allclose(features[0], features[1])
+    with pytest.raises(InputError, match="32x32 pixels expected, not 64x32"):
+        extract(np.zeros((1, 3, 32, 64), np.uint8))
     files.save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {})
     with pytest.raises(InputError, match="not a fingerprint extractor"):
         Extractor(tmp_path / "other.safetensors")
@@ -248,6 +250,7 @@ def test_query_images_are_named_one_by_one_and_together(folders):
 def test_one_query_image_is_named_with_a_remark(folders):
     gallery, query = folders
     save(query / "a.png", 30)
+    save(gallery / ".ipynb_checkpoints" / "a.png", 30)  # no model
     table, remarks = identify.identify(gallery, query, brightness)
     assert table["model"].tolist() == ["dark"]
     assert remarks[0].startswith("query: 1 image; several")
@@ -280,7 +283,7 @@ def test_command_prints_and_writes_the_table(folders, checkpoint, monkeypatch, c
     header, row = (tmp_path / "table.csv").read_text().splitlines()
     assert header == "file,model,cosine,runner_up,runner_up_cosine"
     assert row.startswith("a.png,")
-    assert main(monkeypatch, *words, "--out", str(tmp_path / "no" / "table.csv")) == 2
+    assert main(monkeypatch, *words, "--out", str(tmp_path / "table.png")) == 2
 
 
 def test_training_commands_say_what_is_missing(monkeypatch, capsys, tmp_path):

@@ -31,6 +31,14 @@ class TestAnswers:
         with pytest.raises(KeyError):
             answers.get(**key | {"seed": 2})
 
+    def test_what_another_process_computed_anew_stays(self, tmp_path):
+        key = {"dataset": "d", "task": "all", "method": "m", "n_per_class": 10, "seed": 0, "settings": "s"}
+        Answers(tmp_path / "table.csv").add(np.zeros(9, bool), **key)
+        old = Answers(tmp_path / "table.csv")
+        Answers(tmp_path / "table.csv").add(np.ones(9, bool), **key)
+        old.add(np.zeros(9, bool), **key | {"seed": 1})
+        assert Answers(tmp_path / "table.csv").get(**key).all()
+
 
 class TestRows:
     @pytest.mark.parametrize("name", rows.ROWS)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from manifpt.experiments.verdicts import holm, paired_bootstrap, verdict
+from manifpt.errors import InputError
+from manifpt.experiments.verdicts import holm, paired_bootstrap, together, verdict
 
 
 def answers(share, *, seeds=3, n=1000, seed=0):
@@ -46,6 +47,18 @@ class TestPairedBootstrap:
         ours[0, :250] = True
         theirs[1, :200] = True
         assert paired_bootstrap(ours, theirs)[1] > 0.05
+
+    def test_seeds_that_only_one_method_has_are_refused(self):
+        with pytest.raises(InputError, match=r"shapes \(3, 9\) and \(1, 9\)"):
+            paired_bootstrap(answers(0.5, n=9), answers(0.5, n=9, seeds=1))
+
+
+def test_repetitions_of_one_test_together():
+    assert together([0.001, 0.02, 0.9]) == 0.04
+    assert together([0.7, 0.6, 0.8]) == 1
+    rng = np.random.default_rng(0)
+    p = rng.random((2000, 1)) + 0.02 * rng.random((2000, 3))  # three that depend on each other
+    assert np.mean([together(row % 1) < 0.05 for row in p]) <= 0.05
 
 
 class TestHolm:

@@ -1,5 +1,6 @@
 """The paper's claims beside our results, each with its control and a verdict by rule."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from manifpt.answers import Answers
 from manifpt.baselines import BASELINES
 from manifpt.experiments.rows import SPACES
 from manifpt.experiments.runner import MIDDLE
-from manifpt.experiments.verdicts import holm, paired_bootstrap, verdict
-from manifpt.results import latest, read
+from manifpt.experiments.verdicts import holm, paired_bootstrap, together, verdict
+from manifpt.results import latest
 
 RAW = "control-raw"
 LEDGER = ["claim", "paper", "ours", "control", "n", "verdict"]
@@ -51,31 +52,31 @@ def table2_claims(path: Path, *, n_per_class: int = MIDDLE) -> pd.DataFrame:
     -------
     See `ledger`.
     """
-    frame = read(path)
+    frame = latest(path)
     frame = frame[(frame["task"] == "all") & (frame["n_per_class"] == n_per_class)]
     return _above_baselines(frame, Answers(path), "2")
 
 
 def table4_claims(path: Path) -> pd.DataFrame:
     """ "Each of the four spaces is above all eight baselines" across datasets (Table 4), task ``all``; see `ledger`."""
-    frame = read(path)
+    frame = latest(path)
     return _above_baselines(frame[frame["task"] == "all"], Answers(path), "4")
 
 
 def table5_claims(path: Path) -> pd.DataFrame:
     """ "Clusters follow this design variable" (Table 5): k-means on artifacts of the nearest real image in ``rgb``.
 
-    ``agrees`` if the median p-value over seeds is below the level after Holm's method over the variables, else
+    ``agrees`` if the p-value of the seeds together is below the level after Holm's method over the variables, else
     ``weaker``. See `ledger`; the control is the mean of the permutation null.
     """
-    frame = read(path)
+    frame = latest(path)
     frame = frame[(frame["task"] == "k-means") & (frame["method"] == "manifpt-rgb-nearest")]
     theirs = pd.read_csv(paths.data() / "paper" / "table5.csv").pivot_table("nmi", "method", "variable")
     rows = []
     for dataset, part in frame.groupby("dataset", sort=False):
         values = part.pivot_table("value", "seed", "metric")
         variables = [name.removeprefix("nmi ") for name in values if name.startswith("nmi ")]
-        p = holm([values[f"p_value {variable}"].median() for variable in variables])
+        p = holm([together(values[f"p_value {variable}"]) for variable in variables])
         for variable, adjusted in zip(variables, p, strict=True):
             rows.append(
                 {
@@ -113,8 +114,7 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
     rows = []
     for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
         others = [name for name in part["method"].unique() if not name.startswith("synthesis-")]
-        splits = part.groupby("method")["seed"].nunique()
-        if splits.min() < splits.max():
+        if not _whole(part, part["method"].unique()):
             continue  # not computed yet
         accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
         best = accuracy.loc[others, "mean"].idxmax()
@@ -159,7 +159,7 @@ def _above_baselines(frame: pd.DataFrame, answers: Answers, number: str) -> pd.D
     theirs = pd.read_csv(paths.data() / "paper" / f"table{number}.csv").pivot_table("accuracy", "dataset", "method")
     rows = []
     for dataset, part in frame.groupby("dataset", sort=False):
-        if not {*PAPER_ROWS, *BASELINES, RAW} <= set(part["method"]):
+        if not _whole(part, [*PAPER_ROWS, *BASELINES, RAW]):
             continue  # not computed yet
         accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
         best = accuracy["mean"].reindex(list(BASELINES)).idxmax()
@@ -182,6 +182,12 @@ def _above_baselines(frame: pd.DataFrame, answers: Answers, number: str) -> pd.D
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _whole(part: pd.DataFrame, methods: Sequence[str]) -> bool:
+    """Whether every seed has every method."""
+    there = part[part["method"].isin(methods)]
+    return there.groupby(there["seed"])["method"].nunique().eq(len(methods)).all() and not there.empty
 
 
 def _value(row: pd.Series, digits: int = 1) -> str:

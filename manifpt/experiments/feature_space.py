@@ -80,7 +80,8 @@ def feature_space(
 ) -> pd.DataFrame:
     """FD ratio of each method's features on more and more test images; rows already at the budget's path are kept.
 
-    Features are brought to 50 dimensions at most, see `components`, so that methods of other dimensions compare.
+    Features are brought to 50 dimensions at most, see `components`, of the most images, so that methods of other
+    dimensions compare.
 
     Parameters
     ----------
@@ -104,12 +105,13 @@ def feature_space(
     there = min(map(len, gm.pools("test").values()))
     if max(counts) > there:
         raise InputError(f"counts: {max(counts)} test images a class, but {gm.name} has {there}")
-    results = budget.results(gm, trained_on=n_per_class)
+    gm.check_splits()
+    results = budget.results(gm, trained_on=n_per_class, components_of=max(counts))
     limits = {"n_reference": budget.n_reference, "epochs": budget.epochs, "n_per_class": n_per_class}
     runs = [(method, seed) for method in methods for seed in budget.seeds]
     for method, seed in tqdm(runs, desc=f"{gm.name}, FDR", unit="run", disable=not budget.progress):
         key = {"dataset": gm.name, "task": "all", "method": method, "seed": seed}
-        if results.has(**key, n_per_class=counts[-1]):
+        if all(results.has(**key, n_per_class=count) for count in counts):
             continue
         started = time.perf_counter()
         rows, labels = features(gm, method, seed=seed, n_test=max(counts), **limits)

@@ -93,6 +93,7 @@ def held_out(
     """
     if unknown := set(tasks) - set(TASKS):
         raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(TASKS)}")
+    gm.check_splits()
     design, budget = designs(gm), Budget(**budget)
     results = budget.results(gm)
 

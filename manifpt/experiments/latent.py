@@ -248,16 +248,17 @@ def _table(
     progress: bool,
 ) -> pd.DataFrame:
     """Rows of every run and seed; those already at `path`, made with the same checkpoints, are kept."""
-    checksums = {point.model: checksum(gm, point.model) for point, _ in runs}
-    results = Results(path, {"generators": checksums})
+    models = {point.model for point, _ in runs}
+    results = {model: Results(path, {"generators": {model: checksum(gm, model)}}) for model in sorted(models)}
     reading = lru_cache(maxsize=1)(lambda point, seed: Reading(gm, point, n, seed))
     for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
         key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
-        if not results.has(**key):
+        if not results[point.model].has(**key):
             started = time.perf_counter()
             scores = measure(reading(point, seed), method)
-            results.add(scores, n=n, seconds=time.perf_counter() - started, **key)
-    return results.of(dataset=gm.name, methods=[method for _, method in runs])
+            results[point.model].add(scores, n=n, seconds=time.perf_counter() - started, **key)
+    methods = [method for _, method in runs]
+    return pd.concat([table.of(dataset=gm.name, methods=methods) for table in results.values()], ignore_index=True)
 
 
 def _each(runs: Sequence, seeds: Sequence[int]) -> Iterator:

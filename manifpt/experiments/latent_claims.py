@@ -62,7 +62,7 @@ def _measure(
             registry.add(f"user {number}", seed=1000 * seed + number)
         names = np.array(list(registry.users))[np.arange(n) % users]
         if method == OWN:
-            images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed)
+            images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed + 1)
         else:
             images = gm.images(method, split="test")[seed * n : (seed + 1) * n]
         claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)

@@ -47,17 +47,23 @@ def descendants(
     Parameters
     ----------
     rank
-        Of the updates, of the U-Net of a latent diffusion model and of the whole generator of others; None trains all
-        weights.
+        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model.
+
+    Raises
+    ------
+    InputError
+        A rank for another model.
     """
     recipe, network, settings = load(checkpoint, device="cpu")
     task = recipe.task
+    if rank is not None and "unet" not in task.optimisers:
+        raise InputError(f"{checkpoint}: a rank of updates is for latent diffusion models; None expected")
     live = task.modules[task.averaged]
     live.load_state_dict(network.state_dict())
     draw = training.random_batches(torch.from_numpy(images), recipe.batch_size)
     with seeded(seed):
         if rank is not None:
-            restrict(getattr(live, "unet", live), [*task.optimisers.values()][-1], rank)
+            restrict(live.unet, task.optimisers["unet"], rank)
     for step in range(max(steps) + 1):
         if step in steps:
             with torch.no_grad(), seeded(seed, step):

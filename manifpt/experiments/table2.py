@@ -7,14 +7,12 @@ models alone.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from manifpt.errors import InputError
 from manifpt.experiments.rows import RESNET50, ROWS, shown
 from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, run
 from manifpt.gm import GMDataset
-from manifpt.real import check_disjoint
 from manifpt.zoo.registry import LEVELS
 
 SIZES = (10, 50, 200, 1000)
@@ -58,7 +56,7 @@ def table2(
     reference = gm.reference()[: budget.n_reference]
     most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
     images = {split: {label: pool[:n] for label, pool in gm.pools(split).items()} for split, n in most.items()}
-    check_disjoint(reference=reference, **{split: np.concatenate([*pools.values()]) for split, pools in images.items()})
+    gm.check_splits()
 
     def views(method: str):
         show = shown(method, real=gm.real, reference=reference)

@@ -54,7 +54,8 @@ def table4(
 
     Returns
     -------
-    Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target.
+    Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target, and for the
+    task ``all`` the ``fdr`` of their features.
 
     Raises
     ------
@@ -63,6 +64,8 @@ def table4(
     """
     budget, classes = Budget(**budget), {task: _classes(source, target, task) for task in tasks}
     labels = sorted(set().union(*classes.values()))
+    source.check_splits()
+    target.check_splits()
     channels = min(CHANNELS[source.real], CHANNELS[target.real])
 
     def pools(gm: GMDataset, split: str, n: int | None) -> dict[str, np.ndarray]:

@@ -130,6 +130,7 @@ def table5(
     Tidy frame: task ``k-means`` or ``Ward``, metric ``nmi``, ``null_mean``, ``null_sd``, ``p_value`` or ``adjusted`` of
     a variable, as in ``nmi up``; `n` images of `gm.models`.
     """
+    gm.check_splits()
     design, budget = designs(gm), Budget(**budget)
     results = budget.results(gm, permutations=PERMUTATIONS)
     runs = [(method, seed) for method in methods for seed in budget.seeds]
@@ -141,7 +142,7 @@ def table5(
         learner = classifier(method, real=gm.real, seed=seed, epochs=budget.epochs)
         parts = parts_of(gm, method, budget, seed=seed, n_per_class=n_per_class)
         features, labels = features_of(parts, learner)["test"]
-        found = clusters(features, labels, design, seed=seed)
+        found = clusters(features, labels, design, seed=seed, n_permutations=PERMUTATIONS)
         seconds = time.perf_counter() - started
         for algorithm in ("k-means", "Ward"):
             table = found.loc[algorithm]

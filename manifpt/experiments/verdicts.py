@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from manifpt.errors import InputError
+
 DRAWS = 2000
 LEVEL = 0.05
 VERDICTS = ("agrees", "weaker", "contradicts")
@@ -24,7 +26,14 @@ def paired_bootstrap(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> 
         bool `(seeds, n)`: which test images each method named rightly; same seeds, same images.
     seed
         Of the draws.
+
+    Raises
+    ------
+    InputError
+        Answers of two shapes.
     """
+    if ours.shape != theirs.shape:
+        raise InputError(f"answers of shapes {ours.shape} and {theirs.shape}; same seeds and same images expected")
     gain = ours.astype(np.float64) - theirs  # (seeds, n) in {-1, 0, 1}
     seeds, n = gain.shape
     rng = np.random.default_rng(seed)
@@ -34,6 +43,11 @@ def paired_bootstrap(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> 
     draws = np.einsum("ds,ks,dk->d", of_seeds, kinds, of_kinds, optimize=True)
     beyond = min((draws <= 0).mean(), (draws >= 0).mean())
     return float(gain.mean()), float(min(1.0, max(2 * beyond, 1 / DRAWS)))
+
+
+def together(p: Sequence[float]) -> float:
+    """One p-value of the same test repeated: twice the median, which holds however they depend (Rüschendorf 1982)."""
+    return float(min(1.0, 2 * np.median(p)))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

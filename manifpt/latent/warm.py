@@ -103,7 +103,8 @@ def train_warm_start(
         return {"content": content.item(), "key": key.item()}
 
     task = Task({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, anneal=True)
-    settings = {"fingerprint": fingerprinter.settings, "seed": seed, "steps": steps, "attack": attack}
+    settings = {"fingerprint": fingerprinter.settings, "generator": fingerprinter.generator.checksum}
+    settings |= {"seed": seed, "steps": steps, "attack": attack}
     folder = folder or paths.runs() / "latent"
     training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=folder)
     return WarmStart(fingerprinter, task.average.module)

@@ -65,7 +65,8 @@ def spectra(classes: Mapping[str, np.ndarray], *, reference: str = "real", colum
     differences = {name: mean - base for name, mean in means.items()}
     limit = float(np.quantile(np.abs([*differences.values()]), 0.99))
     rows = -(-len(differences) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.8, 1.9 * rows + 0.4), layout="constrained")
+    size = (1.5 * columns + 0.8, 1.9 * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     for ax, (name, difference) in zip(axes.flat, differences.items(), strict=False):

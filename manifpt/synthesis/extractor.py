@@ -170,8 +170,7 @@ def train(
         folder=paths.runs() / "extractor" / name,
     )
     path = (folder or paths.home() / "networks") / f"extractor-{name}.safetensors"
-    halves = {k: t.half() if t.is_floating_point() else t for k, t in task.average.module.state_dict().items()}
-    files.save_tensors(path, halves, settings | {"seconds": round(seconds, 1)})
+    files.save_network(path, task.average.module, settings | {"seconds": round(seconds, 1)})
     return path
 
 
@@ -232,8 +231,10 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, of 32x32 pixels as a rule: float32 `(n, 256)`."""
+        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, h and w 32: float32 `(n, 256)`; `InputError` otherwise."""
         check_images(images)
+        if images.shape[2:] != (SIZE, SIZE):
+            raise InputError(f"images: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
         blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
         spectra = (torch.from_numpy(spectrum(self.residual(block), log=self.log)) for block in blocks)
         return np.concatenate([self.network(some).numpy() for some in spectra])

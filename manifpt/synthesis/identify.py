@@ -44,7 +44,7 @@ def identify(
         Before any feature is computed: a folder that is not there or holds no image, fewer than two models, a file
         that is not an image or smaller than 32x32.
     """
-    folders = sorted(path for path in Path(gallery).glob("*") if path.is_dir())
+    folders = sorted(path for path in Path(gallery).glob("[!.]*") if path.is_dir())
     if len(folders) < 2:
         raise InputError(f"{gallery}: {len(folders)} folders; one of images for each model expected, two at least")
     known = {folder.name: read(folder) for folder in folders}

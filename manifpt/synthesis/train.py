@@ -144,8 +144,7 @@ def _one(task: tuple[str, int], *, dataset: str, steps: int, out: Path) -> dict:
         if settings.items() <= header.items():
             return header
     model, record = train_model(parse(name), images, seed=seed, steps=steps)
-    tensors = {k: t.half() if t.is_floating_point() else t for k, t in model.state_dict().items()}
-    files.save_tensors(path, tensors, settings | record)
+    files.save_network(path, model, settings | record)
     return settings | record
 
 

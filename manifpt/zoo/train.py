@@ -70,21 +70,24 @@ def train(
         "channels": images.shape[1],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    files.save_tensors(path, {k: _half(t) for k, t in network.state_dict().items()}, header)
+    files.save_network(path, network, header)
     training.discard(folder, settings)
     return path
 
 
 def _difference(path: Path, settings: dict) -> str | None:
     """In what a checkpoint is not the one wanted: how it was trained, or its bytes are not those of the manifest."""
-    header = files.load_tensors(path)[1]
+    try:
+        header = files.load_tensors(path)[1]
+    except InputError as error:
+        return f"it is damaged ({error})"
     if other := [f"{key} {header.get(key)!r}" for key, value in settings.items() if header.get(key) != value]:
         return f"it has {', '.join(other)}"
     folder = path.parent.parent
     models = read_manifest(folder)["models"] if (folder / "manifest.json").exists() else {}
     record = models.get(path.stem, {})
-    damaged = record.get("steps") == settings["steps"] and record["checkpoint"]["sha256"] != files.sha256(path)
-    return "it is damaged" if damaged else None
+    same = all(record.get(key) == header[key] for key in ("steps", "seconds"))  # else it was not published yet
+    return "it is damaged" if same and record["checkpoint"]["sha256"] != files.sha256(path) else None
 
 
 def label(name: str, seed: int) -> str:
@@ -95,7 +98,3 @@ def label(name: str, seed: int) -> str:
 def checkpoint_path(out: Path, dataset: str, label: str) -> Path:
     """Where a checkpoint lies below a folder of GM datasets."""
     return out / dataset / "checkpoints" / f"{label}.safetensors"
-
-
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.half() if tensor.is_floating_point() else tensor

@@ -37,12 +37,14 @@ def notebook_table() -> str:
 
 def ledger_table() -> str:
     """The claims that committed results judge, in Markdown: verdicts counted, and `claims.ledger` folded away."""
-    from manifpt.experiments.claims import ledger
+    from manifpt.experiments.claims import UNTESTED, ledger
     from manifpt.experiments.verdicts import VERDICTS
 
     rows = ledger()
-    about = rows["claim"].str.partition(",")[0].rename("claims about")
-    counts = pd.crosstab(about, rows["verdict"]).reindex(columns=VERDICTS, fill_value=0).loc[about.unique()]
+    about = rows["claim"].str.partition(",")[0].where(rows["paper"] != UNTESTED, "control: above the raw image")
+    about = about.rename("claims about")
+    order = sorted(about.unique(), key=lambda name: name.startswith("control"))  # the last, else as they come
+    counts = pd.crosstab(about, rows["verdict"]).reindex(columns=VERDICTS, fill_value=0).loc[order]
     folded = f"<details><summary>All {len(rows)} claims</summary>\n\n{_markdown(rows)}\n</details>\n"
     return f"{_markdown(counts.reset_index().astype(str))}\n{folded}"
 

@@ -13,6 +13,7 @@ from manifpt.errors import InputError
 from manifpt.experiments import synthesis, synthesis_sets, synthesis_training, zero_shot
 from manifpt.experiments.claims import synthesis_claims
 from manifpt.experiments.runner import Budget
+from manifpt.gm import load_gm
 from manifpt.results import COLUMNS, latest
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
@@ -216,6 +217,46 @@ def test_an_unknown_way_to_train_is_refused_before_work():
         synthesis_training.synthesis_training(Shades(), ways=("trained",), checkpoints=[])
 
 
+SIGNS = np.where(np.random.default_rng(0).random(17 * 100) < 0.04, -1.0, 1.0)
+
+
+class Turned:
+    """Features that name the model of an image, but for one image in 25, which points the other way."""
+
+    tasks = zero_shot.TASKS
+
+    def __init__(self, method, gm, budget):
+        self.method, self.gm, self.budget = method, gm, budget
+
+    def results(self):
+        return self.budget.results(self.gm)
+
+    def of(self, group):
+        models = [list(self.gm.models).index(label) for label in group]
+        numbers = np.concatenate([100 * model + np.arange(100) for model in models])
+        return SIGNS[numbers, None] * np.eye(17)[numbers // 100], np.repeat(group, 100)
+
+
+@pytest.mark.parametrize("table", ["synthesis_identification", "synthesis_verification"])
+def test_what_answers_are_about(tmp_path, monkeypatch, table):
+    monkeypatch.setattr(synthesis, "Features", lambda method, gm, budget, **_: Turned(method, gm, budget))
+    gm, path = load_gm("gm-photo"), tmp_path / f"{table}.csv"
+    options = {"methods": ("turned",), "seeds": (0, 3), "path": path}
+    if table == "synthesis_identification":
+        frame = synthesis.identification(gm, shots=(10,), **options)
+    else:
+        frame = synthesis.verification(gm, **options)
+    answers, first = Answers(path), next(iter(frame["metric"]))
+    for run in frame[frame["metric"] == first].to_dict("records"):
+        about = synthesis.asked(gm, table, run["task"], 10, run["seed"])
+        if about.ndim == 1:
+            expected = SIGNS[about] > 0
+        else:
+            same = about[:, 0] // 100 == about[:, 1] // 100
+            expected = ~same | (SIGNS[about[:, 0]] == SIGNS[about[:, 1]])
+        np.testing.assert_array_equal(answers.get(**run), expected)
+
+
 def made_up_table(path, shares, *, samples="now"):
     """Rows and answers of methods that are right with a probability of their own."""
     frame = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
@@ -223,9 +264,9 @@ def made_up_table(path, shares, *, samples="now"):
     for method, share in shares.items():
         for seed in range(5):
             key = {"dataset": "gm-photo", "task": "all", "method": method, "n_per_class": 10, "seed": seed}
-            right = rng.random(1000) < share
+            right = rng.random(17 * 90) < share
             answers.add(right, **key, settings=samples)
-            rows.append(key | {"metric": "accuracy", "value": right.mean(), "n": 1000, "settings": samples})
+            rows.append(key | {"metric": "accuracy", "value": right.mean(), "n": len(right), "settings": samples})
     pd.concat([frame, pd.DataFrame(rows).reindex(columns=COLUMNS)]).to_csv(path, index=False)
     record = path.with_name("settings.json")
     known = json.loads(record.read_text()) if record.exists() else {}
@@ -242,7 +283,7 @@ def test_verdict_on_the_claim(tmp_path, share, expected):
     (row,) = synthesis_claims(path, points=40, n_per_class=10).to_dict("records")
     assert row["verdict"] == expected
     assert row["control"].endswith("(control-sl)")
-    assert row["n"] == "1,000 answers, 5 splits"
+    assert row["n"] == "1,530 answers, 5 splits"
 
 
 def test_a_task_that_is_not_computed_whole_is_not_judged(tmp_path):

@@ -41,6 +41,26 @@ class TestPairedBootstrap:
             p.append(paired_bootstrap(ours, theirs)[1])
         assert np.mean(np.array(p) < 0.05) <= at_most
 
+    @pytest.mark.parametrize("pairs", [False, True])
+    def test_seeds_that_ask_about_the_same_images_again_are_no_news(self, pairs):
+        """Two methods, each right about an image or not, whatever the seed; five seeds ask about most of the images."""
+        p = []
+        for i in range(100):
+            rng = np.random.default_rng(i)
+            ours, theirs = rng.random((2, 200)) < 0.5
+            if pairs:
+                images = rng.integers(200, size=(5, 600, 2))
+                right = [(one[images[..., 0]] + one[images[..., 1]]) > 0 for one in (ours, theirs)]
+            else:
+                images = np.stack([rng.permutation(200)[:180] for _ in range(5)])
+                right = ours[images], theirs[images]
+            p.append(paired_bootstrap(*right, images=images)[1])
+        assert 0 < np.mean(np.array(p) < 0.05) <= 0.1
+
+    def test_images_of_other_answers_are_refused(self):
+        with pytest.raises(InputError, match=r"images: shape \(3, 8\) for answers of shape \(3, 9\)"):
+            paired_bootstrap(answers(0.5, n=9), answers(0.5, n=9), images=np.zeros((3, 8), int))
+
     def test_what_one_seed_alone_gives_is_not_significant(self):
         theirs = np.zeros((3, 500), bool)
         ours = theirs.copy()

@@ -61,13 +61,42 @@ def verification(
     """
 
     def measure(features: np.ndarray, labels: np.ndarray, few: int, seed: int) -> tuple[dict[str, float], np.ndarray]:
-        images = len(labels) // len(np.unique(labels))
-        held_out = np.random.default_rng(seed).permuted(
-            np.tile(np.arange(images) % 2, (len(labels) // images, 1)), axis=1
-        )
-        return protocol.verification(features, labels, held_out=held_out.ravel() == 1, seed=seed, n_pairs=n_pairs)
+        return protocol.verification(features, labels, held_out=_held_out(labels, seed), seed=seed, n_pairs=n_pairs)
 
     return _run(gm, measure, methods, {}, (1,), budget, pairs=n_pairs)
+
+
+def asked(gm: GMDataset, table: str, task: str, few: int, seed: int) -> np.ndarray:
+    """Which images the answers of a run with the usual numbers are about, counted over all models.
+
+    Parameters
+    ----------
+    table
+        ``synthesis_identification`` or ``synthesis_verification``.
+    few
+        Images a model in the gallery.
+
+    Returns
+    -------
+    int64 `(n,)`, or `(n, 2)` for pairs.
+    """
+    found = []
+    for group in unseen(gm, task, seed):
+        labels = np.repeat(group, N_IMAGES)
+        numbers = np.concatenate([N_IMAGES * list(gm.models).index(label) + np.arange(N_IMAGES) for label in group])
+        if table == "synthesis_identification":
+            found.append(numbers[protocol.split(labels, few, seed=seed)[1]])
+        else:
+            judged = ~_held_out(labels, seed)
+            found.append(numbers[judged][protocol.pairs(labels[judged], protocol.N_PAIRS, seed=seed)[0]])
+    return np.concatenate(found)
+
+
+def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Half of each model's images, as many for all models: bool `(n,)`."""
+    models = len(np.unique(labels))
+    halves = np.tile(np.arange(len(labels) // models) % 2, (models, 1))
+    return np.random.default_rng(seed).permuted(halves, axis=1).ravel() == 1
 
 
 def _run(

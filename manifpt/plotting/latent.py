@@ -66,10 +66,11 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
     """
     figure, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
     for number, ((name, part), marker) in enumerate(zip(frame.groupby(line, sort=False), MARKERS, strict=False)):
-        part, beside = part.sort_values(x), (4, 6) if number % 2 else (4, -12)
+        part, below = part.sort_values(x), number % 2 == 0
         errors = {"xerr": part[f"{x}_sd"], "yerr": part[f"{y}_sd"]}
         drawn = ax.errorbar(part[x], part[y], **errors, marker=marker, capsize=2, label=name, linewidth=1)
-        for _, row in part.iterrows():
+        for place, (_, row) in enumerate(part.iterrows()):  # neighbours at two heights
+            beside = (5, (-14 if below else 8) * (1 + place % 2))
             ax.annotate(row[label], (row[x], row[y]), xytext=beside, textcoords="offset points", fontsize=8)
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 MARKERS = "osD^vP"
 PUBLISHED = {  # names in the paper's tables
@@ -91,7 +92,9 @@ def matrix(table: pd.DataFrame, *, label: str, form: str = ".2f", bracketed: pd.
 
 
 def embeddings(panels: Mapping[str, np.ndarray], labels: np.ndarray, groups: Mapping[str, str]) -> Figure:
-    """Points in the plane, a panel an entry; one marker a group, one colour a class.
+    """Points in the plane, a panel an entry; one marker a group, one colour and number a class.
+
+    A class's number stands on that of its points which is nearest to their median.
 
     Parameters
     ----------
@@ -110,10 +113,13 @@ def embeddings(panels: Mapping[str, np.ndarray], labels: np.ndarray, groups: Map
     families = list(dict.fromkeys(groups.values()))
     colours = dict(zip(groups, sns.color_palette("husl", len(groups)), strict=True))
     for ax, (title, points) in zip(axes.flat, panels.items(), strict=False):
-        for label, family in groups.items():
-            x, y = points[labels == label].T
+        for number, (label, family) in enumerate(groups.items(), 1):
+            mine = points[labels == label]
             marker = MARKERS[families.index(family)]
-            ax.scatter(x, y, s=8, marker=marker, color=colours[label], linewidth=0, label=label)
+            ax.scatter(*mine.T, s=8, marker=marker, color=colours[label], linewidth=0, label=f"{number} {label}")
+            place = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
+            halo = [withStroke(linewidth=2, foreground="white")]
+            ax.annotate(str(number), place, ha="center", va="center", fontsize=8, path_effects=halo, zorder=3)
         ax.set(title=title, xticks=[], yticks=[])
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")

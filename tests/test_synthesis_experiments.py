@@ -13,7 +13,7 @@ from manifpt.errors import InputError
 from manifpt.experiments import synthesis, synthesis_sets, synthesis_training, zero_shot
 from manifpt.experiments.claims import synthesis_claims
 from manifpt.experiments.runner import Budget
-from manifpt.gm import load_gm
+from manifpt.gm import GMDataset, read_manifest
 from manifpt.results import COLUMNS, latest
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
@@ -240,7 +240,7 @@ class Turned:
 @pytest.mark.parametrize("table", ["synthesis_identification", "synthesis_verification"])
 def test_what_answers_are_about(tmp_path, monkeypatch, table):
     monkeypatch.setattr(synthesis, "Features", lambda method, gm, budget, **_: Turned(method, gm, budget))
-    gm, path = load_gm("gm-photo"), tmp_path / f"{table}.csv"
+    gm, path = GMDataset(paths.data() / "gm-photo"), tmp_path / f"{table}.csv"
     options = {"methods": ("turned",), "seeds": (0, 3), "path": path}
     if table == "synthesis_identification":
         frame = synthesis.identification(gm, shots=(10,), **options)
@@ -270,7 +270,8 @@ def made_up_table(path, shares, *, samples="now"):
     pd.concat([frame, pd.DataFrame(rows).reindex(columns=COLUMNS)]).to_csv(path, index=False)
     record = path.with_name("settings.json")
     known = json.loads(record.read_text()) if record.exists() else {}
-    record.write_text(json.dumps(known | {samples: {"samples": samples}}))
+    about = dict.fromkeys(read_manifest(paths.data() / "gm-photo")["models"], samples)
+    record.write_text(json.dumps(known | {samples: {"samples": [about]}}))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +285,20 @@ def test_verdict_on_the_claim(tmp_path, share, expected):
     assert row["verdict"] == expected
     assert row["control"].endswith("(control-sl)")
     assert row["n"] == "1,530 answers, 5 splits"
+
+
+def test_models_trained_since_change_no_verdict(tmp_path, monkeypatch):
+    path, more = tmp_path / "synthesis_identification.csv", tmp_path / "gm-photo"
+    made_up_table(path, {"synthesis-photos": 0.9, "control-sl": 0.4})
+    before = synthesis_claims(path, points=40, n_per_class=10)
+    manifest = read_manifest(paths.data() / "gm-photo")
+    manifest["models"] = {"my-gan": manifest["models"]["dcgan"]}
+    more.mkdir()
+    (more / "manifest.json").write_text(json.dumps(manifest))
+    both = GMDataset(paths.data() / "gm-photo", more)
+    assert "my-gan" in both.models
+    monkeypatch.setattr("manifpt.experiments.claims.load_gm", lambda _: both)
+    assert synthesis_claims(path, points=40, n_per_class=10).equals(before)
 
 
 def test_a_task_that_is_not_computed_whole_is_not_judged(tmp_path):

@@ -1,5 +1,6 @@
 """The paper's claims beside our results, each with its control and a verdict by rule."""
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,7 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
         The extractor; other ones are left out.
     """
     frame, answers = latest(path), Answers(path)
+    known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
     frame = frame[frame["n_per_class"] == n_per_class]
     rows = []
     for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
@@ -126,7 +128,8 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
             continue  # not computed yet
         accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
         best = accuracy.loc[others, "mean"].idxmax()
-        about = partial(asked, load_gm(dataset), path.stem, task, n_per_class)
+        gm = load_gm(dataset).only(*known[part["settings"].iloc[0]]["samples"][0])  # others may have been trained since
+        about = partial(asked, gm, path.stem, task, n_per_class)
         images = np.stack([about(seed) for seed in sorted(part["seed"].unique())])
         against = comparisons(part, answers, method, others, images=images)
         order = verdict(against["gain"], against["p_holm"])

@@ -112,6 +112,16 @@ def test_table5_keeps_its_rows(tmp_path, monkeypatch):
     assert len(table5.table5(gm, **options)) == len(frame)
 
 
+def test_shares_of_models_whose_value_is_named_rightly():
+    columns = {"true": ["a", "b"], "predicted": ["a", "a"], "majority": ["c", "b"], "possible": [True, False]}
+    first = pd.DataFrame(columns, index=pd.Index(["up", "norm"], name="variable"))
+    second = first.assign(predicted=["c", "b"], possible=[True, True])
+    assert held_out.shares({"m": first, "n": second}) == {
+        "predicted norm": 0.5, "majority norm": 1.0, "possible norm": 0.5,
+        "predicted up": 0.5, "majority up": 0.0, "possible up": 1.0,
+    }  # fmt: skip
+
+
 def test_held_out_rows(tmp_path, monkeypatch):
     gm, path = load_gm("gm-fashion").only("dcgan", "lsgan", "ddpm", "ldm"), tmp_path / "held_out.csv"
     options = {"methods": ["control-sl"], "seeds": (0,), "path": path, **LIMITS}

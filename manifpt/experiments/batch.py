@@ -114,9 +114,9 @@ def compute(
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"{what} {unknown[0]!r} is unknown; choose one of {', '.join(known)}")
     for name in tables:
-        if datasets and not (known := [inputs[0] for inputs in TABLES[name].inputs if inputs[0] in datasets]):
-            of = ", ".join(dict.fromkeys(inputs[0] for inputs in TABLES[name].inputs))
-            raise InputError(f"table {name!r}: there is none of {', '.join(datasets)}; choose one of {of}")
+        known = dict.fromkeys(inputs[0] for inputs in TABLES[name].inputs)
+        if datasets and known.keys().isdisjoint(datasets):
+            raise InputError(f"table {name!r}: none of {', '.join(datasets)}; choose one of {', '.join(known)}")
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
     chosen = {name: TABLES[name] for name in (tables or TABLES)}

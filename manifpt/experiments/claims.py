@@ -202,7 +202,7 @@ def _above_baselines(frame: pd.DataFrame, answers: Answers, number: str) -> pd.D
 def _whole(part: pd.DataFrame, methods: Sequence[str]) -> bool:
     """Whether every seed has every method."""
     there = part[part["method"].isin(methods)]
-    return there.groupby(there["seed"])["method"].nunique().eq(len(methods)).all() and not there.empty
+    return there.groupby("seed")["method"].nunique().eq(len(methods)).all() and not there.empty
 
 
 def _value(row: pd.Series, digits: int = 1) -> str:

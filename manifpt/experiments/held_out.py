@@ -7,7 +7,7 @@ value among the others.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -59,6 +59,14 @@ def predicted(
             named = names[counts.argmax()]
         rows[variable] = {"true": value, "predicted": named, "majority": majority, "possible": value in set(others)}
     return pd.DataFrame(rows).T.rename_axis("variable")
+
+
+def shares(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Of how many models, each with its `predicted`, a value is named rightly; metrics as of `held_out`."""
+    everything = pd.concat(tables)  # (model, variable) by column
+    right = everything[["predicted", "majority"]].eq(everything["true"], axis=0)
+    found = right.assign(possible=everything["possible"].astype(bool)).groupby(level="variable").mean()
+    return {f"{score} {variable}": found.loc[variable, score] for variable in found.index for score in found}
 
 
 def held_out(
@@ -116,13 +124,5 @@ def held_out(
         for group in sorted(groups):
             found = features(method, group, seed)
             tables |= {model: predicted(found, design, model, group) for model in group}
-        everything = pd.concat(tables)  # (model, variable) by column
-        right = pd.DataFrame({
-            "predicted": everything["predicted"] == everything["true"],
-            "majority": everything["majority"] == everything["true"],
-            "possible": everything["possible"].astype(bool),
-        })  # fmt: skip
-        shares = right.groupby(level="variable").mean()
-        scores = {f"{score} {variable}": shares.loc[variable, score] for variable in shares.index for score in shares}
-        results.add(scores, n=len(tables), seconds=time.perf_counter() - started, **key)
+        results.add(shares(tables), n=len(tables), seconds=time.perf_counter() - started, **key)
     return results.of(dataset=gm.name, methods=methods)

@@ -34,7 +34,7 @@ def synthesis_train_models(
     typer.echo(f"{len(records)} synthetic models of {dataset}, {seconds:.1f} s each; stopped: {ends}")
 
 
-@synthesis.command("train", epilog="Example: manifpt synthesis train photos --steps 1500")
+@synthesis.command("train", epilog="Example: manifpt synthesis train photos --fresh --steps 300")
 def synthesis_train(
     name: Annotated[str, typer.Argument(help="Of the extractor to write.")] = "photos",
     dataset: Annotated[
@@ -43,7 +43,7 @@ def synthesis_train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 300,
     models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 12,
     each: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of each; 1 draws a model for every image, as released.")

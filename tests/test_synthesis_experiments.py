@@ -137,6 +137,20 @@ def test_untrained_features_are_finite_rows(method):
     assert np.isfinite(rows).all()
 
 
+def test_rows_name_the_extractor_that_they_depend_on(tmp_path, monkeypatch):
+    """The untrained one, too: it is built as the trained one is, and standardises as that does."""
+    shipped, other = extractor.find(), tmp_path / "other.safetensors"
+    other.write_bytes(b"another")
+    of = {}
+    for method in ("synthesis-photos", "control-untrained", "spectrum"):
+        settings = []
+        for path in (shipped, other):
+            monkeypatch.setattr(extractor, "find", lambda *_, path=path: path)
+            settings.append(zero_shot.Features(method, Shades(), Budget(n_test=3)).results().settings)
+        of[method] = len(set(settings))
+    assert of == {"synthesis-photos": 2, "control-untrained": 2, "spectrum": 1}
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     """Four barely trained synthetic models of three architectures."""

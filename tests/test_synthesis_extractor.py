@@ -32,16 +32,19 @@ class Shades:
         return Synthetic(made.to(torch.uint8), model, model)
 
 
-def test_spectrum_is_the_magnitude_of_each_channel_and_its_logarithm():
+def test_spectrum_is_the_magnitude_of_each_channel_its_root_or_its_logarithm():
     residual = np.zeros((1, 3, 8, 8), np.float32)
     residual[0, 0] = 0.5  # constant: all at frequency zero, not shifted
     residual[0, 1] = np.cos(2 * np.pi * 2 * np.arange(8) / 8)
-    plain, log = spectrum.spectrum(residual), spectrum.spectrum(residual, log=True)
-    assert plain.dtype == log.dtype == np.float32
+    plain, root, log = (spectrum.spectrum(residual, scale) for scale in spectrum.SCALES)
+    assert plain.dtype == root.dtype == log.dtype == np.float32
     expected = np.zeros((3, 8, 8))
     expected[0, 0, 0], expected[1, 0, 2], expected[1, 0, 6] = 32, 32, 32
     np.testing.assert_allclose(plain[0], expected, atol=1e-4)
+    np.testing.assert_allclose(root, np.sqrt(plain), rtol=1e-5)
     np.testing.assert_allclose(log, np.log(plain + 1e-3), rtol=1e-5)
+    with pytest.raises(InputError, match="one of linear, root, log"):
+        spectrum.spectrum(residual, "square")
 
 
 def test_residual_of_the_core_denoiser_sees_noise(noise):
@@ -160,6 +163,16 @@ def test_encoder_ignores_the_mirrored_half():
     assert not torch.equal(encoder(spectra), encoder(other))
 
 
+def test_encoder_starts_as_the_cosine_of_spectra_whatever_their_strength():
+    with seeded(0):
+        encoder = extractor.Encoder().eval()
+    spectra = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    features = encoder(spectra)
+    torch.testing.assert_close(encoder(9 * spectra), features, rtol=1e-3, atol=1e-3)
+    given, found = (nn.functional.normalize(some.flatten(1)) for some in (spectra[..., :17], features))
+    torch.testing.assert_close(found @ found.T, given @ given.T, rtol=0, atol=0.03)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """An extractor after three steps."""
@@ -201,7 +214,7 @@ def test_extractor_gives_a_feature_an_image(checkpoint, noise, tmp_path):
     extract = Extractor(checkpoint)
     images = noise(5, c=3)
     features = extract(images)
-    assert (features.shape, features.dtype) == ((5, 256), np.float32)
+    assert (features.shape, features.dtype) == ((5, 896), np.float32)
     np.testing.assert_allclose(extract(images[2:3]), features[2:3], rtol=1e-3, atol=1e-4)
     assert not np.allclose(features[0], features[1])
     with pytest.raises(InputError, match="32x32 pixels expected, not 64x32"):

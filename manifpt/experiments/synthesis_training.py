@@ -3,11 +3,12 @@
 ====================  ==================================================================================================
 method                what is changed
 ====================  ==================================================================================================
-``fresh``             nothing: models made afresh for every batch, PK sampling, logarithm of the spectrum
+``fresh``             nothing: models made afresh for every batch, PK sampling, root of the spectrum
 ``fresh-released``    sampling: every image draws its model from all
 ``trained``           simulator: trained models (`manifpt.synthesis.train`)
 ``trained-released``  both
 ``fresh-linear``      the magnitude itself is read, as released
+``fresh-log``         its logarithm is read
 ``fresh-wavelet``     the denoiser
 ``fresh-robust``      training images are compressed, blurred and resized at random
 ====================  ==================================================================================================
@@ -41,7 +42,8 @@ WAYS: dict[str, dict] = {
     "fresh-released": RELEASED,
     "trained": {},
     "trained-released": RELEASED,
-    "fresh-linear": {"log": False},
+    "fresh-linear": {"scale": "linear"},
+    "fresh-log": {"scale": "log"},
     "fresh-wavelet": {"denoiser": "wavelet"},
     "fresh-robust": {"robust": True},
 }

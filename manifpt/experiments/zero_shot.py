@@ -4,9 +4,9 @@ r"""Features by which models are told apart that nobody trained on, and which mo
 method                          feature of an image
 ==============================  ========================================================================================
 ``synthesis-<name>``            of an extractor trained on synthetic models alone (`manifpt.synthesis.extractor`)
-``control-untrained``           of the same extractor before training: a random map of the standardised spectrum
+``control-untrained``           of the same extractor before training: a random map of the spectrum, hardly more
 ``control-sl``, ``control-ssl`` embedding without projection
-``spectrum``                    spectrum of the noise residual, as the extractor reads it before it is standardised
+``spectrum``                    magnitudes of the spectrum of the noise residual, as released
 ``spectrum-log``                its logarithm, less the mean of that of real images
 ``marra19``                     noise residual less its mean: the cosine is the normalised correlation
 ``manifpt-rgb-nearest``, …      penultimate features of an attributor trained on artifacts of *other* models
@@ -98,9 +98,8 @@ class Features:
         self.method, self.gm, self.budget, self.settings = method, gm, budget, settings
         self.tasks = (TRAINED[method],) if method in TRAINED else TASKS
         self._known: dict[tuple[str, ...], np.ndarray] = {}
-        if method.startswith("synthesis-"):
-            path = extractor.find(method.removeprefix("synthesis-"))
-            self.settings = settings | {"extractor": files.sha256(path)[:12]}
+        if (name := _extractor(method)) is not None:
+            self.settings = settings | {"extractor": files.sha256(extractor.find(name))[:12]}
         elif method not in (*UNTRAINED, *TRAINED):
             known = ", ".join((*UNTRAINED, *TRAINED))
             raise InputError(f"method {method!r} is unknown; choose one of synthesis-<extractor>, {known}")
@@ -145,15 +144,21 @@ class Features:
         return lambda some: network.features(show(some))
 
 
-def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
-    if method.startswith("synthesis-"):
-        return extractor.Extractor(extractor.find(method.removeprefix("synthesis-")))
+def _extractor(method: str) -> str | None:
+    """Name of the extractor that a method is, or the shipped one whose untrained self it is; None for other methods."""
     if method == "control-untrained":
-        one = extractor.Extractor(extractor.find())
-        with seeded(0):
-            network = extractor.Encoder()
-        network.standardise = one.network.standardise
-        one.network = network.eval()
+        return "photos"
+    return method.removeprefix("synthesis-") if method.startswith("synthesis-") else None
+
+
+def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
+    if (name := _extractor(method)) is not None:
+        one = extractor.Extractor(extractor.find(name))
+        if method == "control-untrained":
+            with seeded(0):
+                network = extractor.Encoder()
+            network.standardise = one.network.standardise
+            one.network = network.eval()
         return one
     if method.startswith("control-"):
         space = method.removeprefix("control-")
@@ -164,7 +169,7 @@ def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
     residual, log = residuals(), method == "spectrum-log"
 
     def rows(images: np.ndarray) -> np.ndarray:
-        return spectrum(residual(images), log=log).reshape(len(images), -1)
+        return spectrum(residual(images), "log" if log else "linear").reshape(len(images), -1)
 
     centre = rows(gm.reference()[:N_REAL]).mean(0) if log else 0
     return lambda images: rows(images) - centre

@@ -1,8 +1,9 @@
 r"""The spectral fingerprint of an image: what a denoiser takes away from it, seen in frequency.
 
-.. math:: D = |\mathrm{FFT}_2(R(x))| \text{ per channel}, \qquad D_{\log} = \log(D + 10^{-3})
+.. math:: D = |\mathrm{FFT}_2(R(x))| \text{ per channel}, \qquad D_{\mathrm{root}} = \sqrt D, \qquad
+   D_{\log} = \log(D + 10^{-3})
 
-with the image x in [0, 1] and the noise residual R. As released: no shift, no logarithm, no scaling. Deviations: theirs
+with the image x in [0, 1] and the noise residual R. As released: ``linear``, no shift, no scaling. Deviations: theirs
 is a DnCNN of 17 layers without padding, whose smaller residual is resized to the size of the image; ours are the core's
 DnCNN (`manifpt.denoiser`), which pads and computes in bf16 where that is faster (its rounding adds as much noise as
 storing an image in 8 bits did), and a wavelet denoiser. A grey image is read as three equal channels.
@@ -19,6 +20,7 @@ from manifpt.embeddings import check_images
 from manifpt.errors import InputError
 
 DENOISERS = ("dncnn", "wavelet")
+SCALES = ("linear", "root", "log")
 FLOOR = 1e-3  # inside the logarithm
 BATCH = 256
 Residual = Callable[[np.ndarray], np.ndarray]
@@ -55,10 +57,17 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     return residual
 
 
-def spectrum(residual: np.ndarray, *, log: bool = False) -> np.ndarray:
-    """Magnitudes of the two-dimensional Fourier transform of each channel, or their logarithm: float32, same shape."""
+def spectrum(residual: np.ndarray, scale: str = "linear") -> np.ndarray:
+    """Magnitudes of each channel's two-dimensional Fourier transform, on one of `SCALES`: float32, shape of `residual`.
+
+    `InputError` for an unknown scale.
+    """
+    if scale not in SCALES:
+        raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
     magnitude = np.abs(np.fft.fft2(residual)).astype(np.float32)
-    return np.log(magnitude + np.float32(FLOOR)) if log else magnitude
+    if scale == "root":
+        return np.sqrt(magnitude)
+    return np.log(magnitude + np.float32(FLOOR)) if scale == "log" else magnitude
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Figures of Model Synthesis: what options do to a spectrum, who is told apart, what a set of models is worth."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,7 +51,7 @@ def cosines(means: Mapping[str, np.ndarray]) -> Figure:
 
 
 def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[str, float]) -> Figure:
-    """A panel a dataset and task, a line a method: mean over splits, bars of one standard deviation, chance dashed.
+    """A row of panels a dataset, a column a task, a line a method: mean ± sd over splits, chance dashed.
 
     Parameters
     ----------
@@ -62,11 +63,13 @@ def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[s
         Level of all panels; or the name of a metric of `frame` that holds it.
     """
     shown = frame[frame["metric"] == metric]
-    panels = list(shown.groupby(["dataset", "task"], sort=False))
-    methods = shown["method"].drop_duplicates().tolist()[::-1]
-    size = (2.6 * len(panels) + 1.6, 0.3 * len(methods) + 1.1)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
-    for ax, ((dataset, task), part) in zip(axes.flat, panels, strict=True):
+    datasets, tasks, methods = (shown[name].drop_duplicates().tolist() for name in ("dataset", "task", "method"))
+    methods.reverse()
+    size = (2.6 * len(tasks) + 1.6, (0.22 * len(methods) + 0.6) * len(datasets) + 0.4)
+    grid = {"sharex": True, "sharey": True, "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(len(datasets), len(tasks), figsize=size, **grid)
+    for ax, (dataset, task) in zip(axes.flat, product(datasets, tasks), strict=True):
+        part = shown[(shown["dataset"] == dataset) & (shown["task"] == task)]
         values = part.groupby("method")["value"].agg(["mean", "std"]).reindex(methods)
         ours = [name.startswith("synthesis") for name in methods]
         for marker, mine, colour in (("o", False, "0.45"), ("D", True, "C0")):
@@ -78,7 +81,9 @@ def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[s
             same = (frame["dataset"] == dataset) & (frame["task"] == task) & (frame["metric"] == chance)
             level = frame.loc[same, "value"].mean()
         ax.axvline(level, color="0.4", linestyle="--", linewidth=1)
-        ax.set(title=f"{dataset}: {task}", xlabel=metric, xlim=(0, 1.02))
+        ax.set(title=f"{dataset}: {task}", xlim=(0, 1.02))
+    for ax in axes[-1]:
+        ax.set_xlabel(metric)
     axes[0, 0].set_yticks(range(len(methods)), methods)
     return figure
 
@@ -114,17 +119,29 @@ def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
 
 
 def lineage(frame: pd.DataFrame) -> Figure:
-    """Cosine of a fine-tuned model's feature with its base's (solid) and with the nearest other model's (dashed)."""
+    """A column a fine-tuned model. Above: cosine of its mean feature with its base's and the nearest other fingerprint.
+
+    Below: share of its images that are given to the base, bars of one standard deviation over seeds, chance dashed.
+    """
     named = frame["task"].str.rpartition("+")
     table = frame.assign(base=named[0], steps=named[2].astype(int))
     bases = table["base"].unique()
-    figure, axes = plt.subplots(1, len(bases), figsize=(3.6 * len(bases), 3), sharey=True, layout="constrained")
-    for ax, base in zip(np.atleast_1d(axes), bases, strict=True):
-        lines = table[table["base"] == base].pivot_table("value", "steps", "metric")
-        ax.plot(lines.index, lines["cosine"], "o-", label="its base")
-        ax.plot(lines.index, lines["runner_up"], "s--", color="0.45", label="nearest other model")
-        ax.plot(lines.index, lines["matched"], "^:", color="0.2", label="share of images matched")
-        ax.set(title=base, xlabel="fine-tuning steps")
-    np.atleast_1d(axes)[0].set_ylabel("cosine with, share")
-    np.atleast_1d(axes)[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    size = (3.4 * len(bases) + 1.8, 4.4)
+    grid = {"sharex": True, "sharey": "row", "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(2, len(bases), figsize=size, **grid)
+    for (above, below), base in zip(axes.T, bases, strict=True):
+        lines = table[table["base"] == base].pivot_table("value", "steps", "metric", aggfunc=["mean", "std"])
+        for metric, style, colour, label in (
+            ("cosine", "o-", "C0", "its base"),
+            ("runner_up", "s--", "0.45", "nearest other model"),
+        ):
+            above.plot(lines.index, lines["mean", metric], style, color=colour, label=label)
+        spread = lines["std", "matched"].fillna(0)
+        below.errorbar(lines.index, lines["mean", "matched"], yerr=spread, fmt="^:", color="0.2", capsize=2)
+        below.axhline(lines["mean", "chance"].mean(), color="0.4", linestyle="--", linewidth=1)
+        above.set_title(base)
+        below.set(xlabel="fine-tuning steps", ylim=(0, 1))
+    axes[0, 0].set_ylabel("cosine with")
+    axes[1, 0].set_ylabel("share of images matched")
+    axes[0, -1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

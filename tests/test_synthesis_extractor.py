@@ -128,6 +128,11 @@ def test_wrong_recipes(wrong):
         replace(TINY, **wrong)
 
 
+def test_an_unknown_scale_is_refused_before_training():
+    with pytest.raises(InputError, match="one of linear, root, log"):
+        replace(TINY, scale="square")
+
+
 def test_large_reals_are_refused(noise):
     with pytest.raises(InputError, match="32x32"):
         extractor.train(Shades(), [noise(4), noise(4, c=3, size=64)], TINY)

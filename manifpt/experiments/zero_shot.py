@@ -166,10 +166,10 @@ def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
     if method == "marra19":
         represent = marra19.baseline(real=gm.real).represent
         return lambda images: marra19.normalised(represent(images))
-    residual, log = residuals(), method == "spectrum-log"
+    residual, scale = residuals(), "log" if method == "spectrum-log" else "linear"
 
     def rows(images: np.ndarray) -> np.ndarray:
-        return spectrum(residual(images), "log" if log else "linear").reshape(len(images), -1)
+        return spectrum(residual(images), scale).reshape(len(images), -1)
 
-    centre = rows(gm.reference()[:N_REAL]).mean(0) if log else 0
+    centre = rows(gm.reference()[:N_REAL]).mean(0) if scale == "log" else 0
     return lambda images: rows(images) - centre

@@ -33,7 +33,7 @@ from manifpt.embeddings import check_images
 from manifpt.errors import InputError
 from manifpt.ssl import Backbone
 from manifpt.synthesis.simulators import Simulator
-from manifpt.synthesis.spectrum import residuals, spectrum
+from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.training import Task
 
 WIDTHS = (16, 32, 64, 128)  # of the ResNet
@@ -75,6 +75,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_scale(self.scale)
         if self.steps < 1 or self.each < 1 or self.models < 2:
             raise InputError(
                 f"steps, each, models: {self.steps}, {self.each}, {self.models}; at least 1, 1 and 2 expected"

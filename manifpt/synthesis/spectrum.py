@@ -62,12 +62,17 @@ def spectrum(residual: np.ndarray, scale: str = "linear") -> np.ndarray:
 
     `InputError` for an unknown scale.
     """
-    if scale not in SCALES:
-        raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
+    check_scale(scale)
     magnitude = np.abs(np.fft.fft2(residual)).astype(np.float32)
     if scale == "root":
         return np.sqrt(magnitude)
     return np.log(magnitude + np.float32(FLOOR)) if scale == "log" else magnitude
+
+
+def check_scale(scale: str) -> None:
+    """`InputError` unless it is one of `SCALES`."""
+    if scale not in SCALES:
+        raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:

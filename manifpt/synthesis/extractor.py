@@ -232,12 +232,11 @@ class Extractor:
         self.network = Encoder()
         try:
             self.network.load_state_dict(tensors)
-            recipe = self.settings["recipe"]
-            self.scale, residual = recipe["scale"], (recipe["denoiser"], recipe["real"])
-        except (KeyError, RuntimeError) as error:
+            recipe = Recipe(**self.settings["recipe"])
+        except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
         self.network.eval()
-        self.residual = residuals(residual[0], real=residual[1])
+        self.scale, self.residual = recipe.scale, residuals(recipe.denoiser, real=recipe.real)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:

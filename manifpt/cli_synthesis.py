@@ -25,29 +25,35 @@ def synthesis_train_models(
     from tqdm import tqdm
 
     from manifpt.synthesis.models import architectures
-    from manifpt.synthesis.train import train_models
+    from manifpt.synthesis.train import folder_of, train_models
 
     done = train_models(dataset=dataset, seeds=seeds, jobs=jobs, out=out)
     records = list(tqdm(done, total=seeds * len(architectures()), unit="model", disable=None))
     ends = ", ".join(f"{n} by {reason}" for reason, n in sorted(Counter(r["stopped"] for r in records).items()))
     seconds = sum(record["seconds"] for record in records) / len(records)
     typer.echo(f"{len(records)} synthetic models of {dataset}, {seconds:.1f} s each; stopped: {ends}")
+    typer.echo(out or folder_of(dataset))
 
 
-@synthesis.command("train", epilog="Example: manifpt synthesis train photos --fresh --steps 300")
+@synthesis.command("train", epilog="Example: manifpt synthesis train mine --fresh --steps 300")
 def synthesis_train(
-    name: Annotated[str, typer.Argument(help="Of the extractor to write.")] = "photos",
+    name: Annotated[str, typer.Argument(help="Of the extractor to write.")],
     dataset: Annotated[
         list[str], typer.Option(metavar="NAME", help="Real images for the models to give back; may be repeated.")
     ] = ["photos"],  # noqa: B006
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make models for every batch, in place of the trained ones.")
     ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of trained models; default: those that learnt photos.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")] = 300,
     models: Annotated[int, typer.Option(min=2, metavar="N", help="In a batch.")] = 12,
     each: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images of each; 1 draws a model for every image, as released.")
     ] = 5,
+    scale: Annotated[str, typer.Option(help="Of the spectrum: root, linear or log.")] = "root",
+    denoiser: Annotated[str, typer.Option(help="Whose residual: dncnn or wavelet.")] = "dncnn",
     robust: Annotated[bool, typer.Option("--robust", help="Compress, blur and resize images at random.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of weights and batches.")] = 0,
 ) -> None:
@@ -59,8 +65,9 @@ def synthesis_train(
     if fresh:
         simulator = simulators.FreshModels()
     else:
-        simulator = simulators.TrainedModels(sorted(folder_of("photos").glob("*.safetensors")))
-    recipe = extractor.Recipe(steps=steps, models=models, each=each, robust=robust, seed=seed)
+        simulator = simulators.TrainedModels(sorted((checkpoints or folder_of("photos")).glob("*.safetensors")))
+    options = {"steps": steps, "models": models, "each": each, "scale": scale, "denoiser": denoiser}
+    recipe = extractor.Recipe(**options, robust=robust, seed=seed)
     typer.echo(extractor.train(simulator, [load_real(one) for one in dataset], recipe, name=name))
 
 

@@ -41,7 +41,8 @@ def ledger_table() -> str:
     from manifpt.experiments.verdicts import VERDICTS
 
     rows = ledger()
-    about = rows["claim"].str.partition(",")[0].where(rows["paper"] != UNTESTED, "control: above the raw image")
+    control = "control: above " + rows["claim"].str.rpartition(" above ")[2]
+    about = rows["claim"].str.partition(",")[0].where(rows["paper"] != UNTESTED, control)
     about = about.rename("claims about")
     order = sorted(about.unique(), key=lambda name: name.startswith("control"))  # the last, else as they come
     counts = pd.crosstab(about, rows["verdict"]).reindex(columns=VERDICTS, fill_value=0).loc[order]

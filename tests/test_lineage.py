@@ -40,12 +40,14 @@ def test_low_rank_updates_change_nothing_at_first_and_are_all_that_is_trained():
 
 
 @pytest.mark.parametrize(("base", "rank"), [("dcgan", None), ("ldm", 2)])
-def test_descendants_begin_at_the_base_and_leave_it(base, rank):
+def test_descendants_begin_at_the_base_and_leave_it(base, rank, monkeypatch):
     checkpoint = load_gm("gm-fashion").checkpoint(base)
     images = np.random.default_rng(0).integers(0, 256, (64, 1, 32, 32), np.uint8)
+    monkeypatch.setattr(lineage, "CATCH_UP", 2)
 
     def run(seed):
-        return dict(lineage.descendants(checkpoint, images, steps=(0, 2), n=4, rank=rank, seed=seed))
+        options = {"known": images, "steps": (0, 2), "n": 4, "rank": rank, "seed": seed}
+        return dict(lineage.descendants(checkpoint, images, **options))
 
     first, again = run(0), run(0)
     assert list(first) == [0, 2]
@@ -53,18 +55,57 @@ def test_descendants_begin_at_the_base_and_leave_it(base, rank):
     assert all(np.array_equal(first[step], again[step]) for step in first)
     assert first[0].std() > 30  # a picture, not noise around grey
     assert not np.array_equal(first[0], first[2])
+    shipped = load_gm("gm-fashion").preview(base, 100)
+    assert not any(np.array_equal(made, known) for made in first[0] for known in shipped)  # the gallery is of these
+
+
+def test_a_discriminator_has_learnt_something_before_the_generator_moves(monkeypatch):
+    gm, seen = load_gm("gm-fashion"), []
+    load = lineage.load
+
+    def spied(checkpoint, *, device):
+        recipe, network, settings = load(checkpoint, device=device)
+        update, before = recipe.task.update, network.state_dict()
+
+        def watched(images, step):
+            losses = update(images, step)
+            live = recipe.task.modules["generator"].state_dict()
+            still = all(
+                torch.equal(live[key], before[key]) for key in before if "running" not in key and "num" not in key
+            )
+            seen.append((losses["D"], still))
+            return losses
+
+        recipe.task.update = watched
+        return recipe, network, settings
+
+    monkeypatch.setattr(lineage, "load", spied)
+    monkeypatch.setattr(lineage, "CATCH_UP", 20)
+    reals = gm.reference()
+    options = {"known": reals, "steps": (0, 1), "n": 4, "rank": None, "seed": 0}
+    at_base, _ = (made for _, made in lineage.descendants(gm.checkpoint("dcgan"), reals[:64], **options))
+    losses, still = zip(*seen, strict=True)
+    assert len(losses) == 22
+    assert all(still[:20])
+    assert not still[20]
+    assert np.mean(losses[15:20]) < losses[0] - 0.1
+    monkeypatch.setattr(lineage, "CATCH_UP", 0)
+    (_, plain), *_ = lineage.descendants(gm.checkpoint("dcgan"), reals[:64], **options)
+    assert np.array_equal(at_base, plain)  # its norms are as they were, too
 
 
 def test_a_rank_is_for_diffusion_alone():
     images = np.zeros((64, 1, 32, 32), np.uint8)
+    options = {"known": images, "steps": (0,), "n": 1, "rank": 2, "seed": 0}
+    made = lineage.descendants(load_gm("gm-fashion").checkpoint("dcgan"), images, **options)
     with pytest.raises(InputError, match="latent diffusion models"):
-        next(lineage.descendants(load_gm("gm-fashion").checkpoint("dcgan"), images, steps=(0,), n=1, rank=2, seed=0))
+        next(made)
 
 
 def test_rows_are_kept(tmp_path, monkeypatch):
     calls = []
 
-    def descendants(checkpoint, images, *, steps, n, rank, seed):
+    def descendants(checkpoint, images, *, known, steps, n, rank, seed):
         calls.append(checkpoint.stem)
         assert len(images) > 1000
         return ((step, load_gm("gm-fashion").preview("dcgan", n)) for step in steps)

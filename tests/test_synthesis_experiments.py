@@ -301,6 +301,16 @@ def test_verdict_on_the_claim(tmp_path, share, expected):
     assert row["n"] == "1,530 answers, 5 splits"
 
 
+def test_the_untrained_extractor_is_a_control_and_no_existing_method(tmp_path):
+    path = tmp_path / "synthesis_identification.csv"
+    made_up_table(path, {"synthesis-photos": 0.9, "control-untrained": 0.7, "control-sl": 0.4})
+    claim, control = synthesis_claims(path, points=40, n_per_class=10).to_dict("records")
+    assert (claim["paper"], claim["verdict"]) == ("+40 points", "agrees")
+    assert (control["paper"], control["verdict"]) == ("not tested", "agrees")
+    assert control["claim"] == "Model Synthesis, gm-photo: identification of all, above the untrained"
+    assert control["control"].startswith("untrained ")
+
+
 def test_models_trained_since_change_no_verdict(tmp_path, monkeypatch):
     path, more = tmp_path / "synthesis_identification.csv", tmp_path / "gm-photo"
     made_up_table(path, {"synthesis-photos": 0.9, "control-sl": 0.4})

@@ -14,7 +14,9 @@ from manifpt.compute import seeded
 from manifpt.errors import InputError
 from manifpt.synthesis import extractor, identify, spectrum
 from manifpt.synthesis.extractor import Extractor, Recipe, degradation, rate_at, triplet_loss
+from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import Synthetic
+from manifpt.synthesis.train import train_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = Recipe(steps=3, models=2, each=2)
@@ -263,6 +265,9 @@ def test_query_images_are_named_one_by_one_and_together(folders):
     assert table["cosine"][0] == pytest.approx(np.cos((30 - 20.5) / 255 * np.pi / 2), abs=1e-6)
     assert remarks[0] == "query: images of 2 sizes (32x32, 50x40), none resized"
     assert remarks[1] == "gallery: fewer than 10 images of bright, dark"
+    save(gallery / "dark" / "large.png", 20, (64, 48))
+    _, remarks = identify.identify(gallery, query, brightness)
+    assert remarks[1] == "gallery: images of other sizes than the query's (64x48), none resized"
 
 
 def test_one_query_image_is_named_with_a_remark(folders):
@@ -286,6 +291,9 @@ def test_folders_that_cannot_be_used_are_named(folders):
         identify.identify(gallery, query, brightness)
     with pytest.raises(InputError, match="0 folders; one of images for each model"):
         identify.identify(query, gallery, brightness)
+    for inner, outer in ((gallery, gallery / "dark"), (gallery.parent, gallery), (gallery, gallery)):
+        with pytest.raises(InputError, match="apart from each other"):
+            identify.identify(inner, outer, brightness)
 
 
 def test_command_prints_and_writes_the_table(folders, checkpoint, monkeypatch, capsys, tmp_path):
@@ -306,8 +314,20 @@ def test_command_prints_and_writes_the_table(folders, checkpoint, monkeypatch, c
 
 def test_training_commands_say_what_is_missing(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
-    assert main(monkeypatch, "synthesis", "train") == 2
+    assert main(monkeypatch, "synthesis", "train", "mine") == 2
     assert "0 synthetic models; two at least" in capsys.readouterr().err
     assert main(monkeypatch, "synthesis", "train-models", "--dataset", "fashion-mnist") == 2
     assert "fashion-mnist: images are grey" in capsys.readouterr().err
     assert not list(paths.home().glob("synthesis/**/*.safetensors"))
+
+
+def test_an_extractor_is_trained_on_the_models_of_a_folder(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
+    list(train_models(chosen=architectures()[:2], seeds=1, steps=1, out=tmp_path / "models"))
+    words = ["synthesis", "train", "mine", "--checkpoints", str(tmp_path / "models"), "--scale", "log"]
+    assert main(monkeypatch, *words, "--steps", "1", "--models", "2", "--each", "2") == 0
+    path = tmp_path / "networks" / "extractor-mine.safetensors"
+    assert capsys.readouterr().out.strip() == str(path)
+    assert extractor.find("mine") == path
+    settings = Extractor(path).settings
+    assert (settings["categories"], settings["recipe"]["scale"]) == (2, "log")

@@ -176,6 +176,15 @@ def test_bulk_training_keeps_what_is_there(few, tmp_path, monkeypatch):
     assert trained[2:] == [("000100", 0), ("000101", 0)]
 
 
+def test_a_model_that_fails_ends_bulk_training_at_once(tmp_path):
+    """Of sixty that would take a second each, the first cannot be saved."""
+    chosen = architectures(blocks=2, layers=2)[:60]
+    (tmp_path / f"{chosen[0].name}-s0.safetensors").write_text("damaged")
+    with pytest.raises(InputError, match=f"{chosen[0].name}-s0"):
+        list(train_models(chosen=chosen, seeds=1, steps=10, jobs=2, out=tmp_path))
+    assert len(list(tmp_path.iterdir())) < 30
+
+
 def test_checkpoint_gives_the_images_of_the_trained_model(few, tmp_path):
     few()
     model, settings = train.load(tmp_path / "000101-s0.safetensors")

@@ -18,7 +18,7 @@ from manifpt.experiments.verdicts import holm, paired_bootstrap, together, verdi
 from manifpt.gm import load_gm
 from manifpt.results import latest
 
-RAW = "control-raw"
+RAW, UNTRAINED = "control-raw", "control-untrained"
 UNTESTED = "not tested"  # what the paper says of a control that it lacks
 LEDGER = ["claim", "paper", "ours", "control", "n", "verdict"]
 PAPER_ROWS = tuple(f"manifpt-{space}-nearest" for space in SPACES)
@@ -105,7 +105,8 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
 
     The verdict is ``agrees`` where the extractor is above every other method by that many points at least, each
     difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where one
-    is significantly above it.
+    is significantly above it. The extractor before training is no existing method: whether the trained one is above
+    it, by any number of points, is a row of its own.
 
     Parameters
     ----------
@@ -124,26 +125,31 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
     rows = []
     for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
         others = [name for name in part["method"].unique() if not name.startswith("synthesis-")]
-        if not _whole(part, part["method"].unique()):
+        if not _whole(part, [method, *others]):
             continue  # not computed yet
         accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
-        best = accuracy.loc[others, "mean"].idxmax()
         gm = load_gm(dataset).only(*known[part["settings"].iloc[0]]["samples"][0])  # others may have been trained since
         about = partial(asked, gm, path.stem, task, n_per_class)
         images = np.stack([about(seed) for seed in sorted(part["seed"].unique())])
-        against = comparisons(part, answers, method, others, images=images)
-        order = verdict(against["gain"], against["p_holm"])
-        enough = 100 * against["gain"].min() >= points
-        rows.append(
-            {
-                "claim": f"Model Synthesis, {dataset}: {path.stem.partition('_')[2]} of {task}",
-                "paper": f"+{points:g} points",
-                "ours": _value(accuracy.loc[method]),
-                "control": f"best other {_value(accuracy.loc[best])} ({best})",
-                "n": f"{part['n'].max():,} answers, {part['seed'].nunique()} splits",
-                "verdict": "weaker" if order == "agrees" and not enough else order,
-            }
-        )
+        existing = [name for name in others if name != UNTRAINED]
+        best = accuracy.loc[existing, "mean"].idxmax()
+        claims = {"": (existing, f"+{points:g} points", points, f"best other {_value(accuracy.loc[best])} ({best})")}
+        if UNTRAINED in others:
+            claims[", above the untrained"] = ([UNTRAINED], UNTESTED, 0, f"untrained {_value(accuracy.loc[UNTRAINED])}")
+        for more, (rivals, said, least, control) in claims.items():
+            against = comparisons(part, answers, method, rivals, images=images)
+            order = verdict(against["gain"], against["p_holm"])
+            enough = 100 * against["gain"].min() >= least
+            rows.append(
+                {
+                    "claim": f"Model Synthesis, {dataset}: {path.stem.partition('_')[2]} of {task}{more}",
+                    "paper": said,
+                    "ours": _value(accuracy.loc[method]),
+                    "control": control,
+                    "n": f"{part['n'].max():,} answers, {part['seed'].nunique()} splits",
+                    "verdict": "weaker" if order == "agrees" and not enough else order,
+                }
+            )
     return pd.DataFrame(rows)
 
 

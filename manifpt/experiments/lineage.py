@@ -3,10 +3,14 @@ r"""Is a fine-tuned model still matched to the model it comes from?
 A model of the zoo goes on training on one class of its real images: with all of its weights, or, as in LoRA (Hu et al.,
 2022), with low-rank updates :math:`W + BA` of the weights of its convolutions and linear layers, everything else
 frozen (peft). After some steps its images are compared with the fingerprints of all models, its base among them.
+
+A checkpoint keeps a GAN's generator alone. So a discriminator is trained first, on all real images against the base as
+it is: one that has learnt nothing yet would drive the generator anywhere.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -28,6 +32,8 @@ from manifpt.zoo.sample import load
 BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # how: rank of the updates, None for all weights
 STEPS = (0, 25, 50, 100, 200)
 METHOD = "synthesis-photos"
+CATCH_UP = 200  # steps of a discriminator alone
+TRAINED, MADE, CAUGHT_UP = range(3)  # what random numbers are for
 
 
 def restrict(network: nn.Module, optimiser: torch.optim.Optimizer, rank: int) -> None:
@@ -40,12 +46,14 @@ def restrict(network: nn.Module, optimiser: torch.optim.Optimizer, rank: int) ->
 
 
 def descendants(
-    checkpoint, images: np.ndarray, *, steps: Sequence[int], n: int, rank: int | None, seed: int
+    checkpoint, images: np.ndarray, *, known: np.ndarray, steps: Sequence[int], n: int, rank: int | None, seed: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Fine-tune a model of the zoo on images, uint8 `(m, c, 32, 32)`; after each of the given steps, n of its own.
 
     Parameters
     ----------
+    known
+        The real images that the model has learnt already, of the same shape.
     rank
         Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model.
 
@@ -60,17 +68,40 @@ def descendants(
         raise InputError(f"{checkpoint}: a rank of updates is for latent diffusion models; None expected")
     live = task.modules[task.averaged]
     live.load_state_dict(network.state_dict())
-    draw = training.random_batches(torch.from_numpy(images), recipe.batch_size)
-    with seeded(seed):
-        if rank is not None:
+
+    draws = {
+        purpose: training.random_batches(torch.from_numpy(some), recipe.batch_size)
+        for purpose, some in ((CAUGHT_UP, known), (TRAINED, images))
+    }
+
+    def advance(step: int, purpose: int) -> None:
+        with seeded(seed, step, purpose):
+            batch = draws[purpose](step).to(memory_format=torch.channels_last)
+            task.update(batch, settings["steps"] + step)
+
+    if "discriminator" in task.modules:
+        with _unchanged(live, task.optimisers["G"]):
+            for step in range(CATCH_UP):
+                advance(step, CAUGHT_UP)
+    if rank is not None:
+        with seeded(seed):
             restrict(live.unet, task.optimisers["unet"], rank)
     for step in range(max(steps) + 1):
         if step in steps:
-            with torch.no_grad(), seeded(seed, step):
+            with torch.no_grad(), seeded(seed, step, MADE):
                 yield step, to_pixels(recipe.sample(live.eval(), n)).numpy()
             live.train()
-        with seeded(seed, step):
-            task.update(draw(step).to(memory_format=torch.channels_last), settings["steps"] + step)
+        advance(step, TRAINED)
+
+
+@contextmanager
+def _unchanged(network: nn.Module, optimiser: torch.optim.Optimizer) -> Iterator[None]:
+    """Leave a network as it is while its optimiser takes steps inside the block, of length zero."""
+    (group,), before = optimiser.param_groups, {key: value.clone() for key, value in network.state_dict().items()}
+    rate, group["lr"] = group["lr"], 0.0
+    yield
+    group["lr"] = rate
+    network.load_state_dict(before)
 
 
 def lineage(
@@ -108,8 +139,9 @@ def lineage(
     budget = Budget(**({"n_test": N_IMAGES} | budget))
     if unknown := set(bases) - set(gm.models):
         raise InputError(f"{gm.name} has no model {', '.join(sorted(unknown))}; train it first, or name other bases")
-    images = gm.reference()[load_real_labels(gm.real) == target]
-    features = Features(method, gm, budget, bases=dict(bases), target=target)
+    reference = gm.reference()
+    images = reference[load_real_labels(gm.real) == target]
+    features = Features(method, gm, budget, bases=dict(bases), target=target, catch_up=CATCH_UP)
     results = features.results()
     runs = [(base, seed) for base in bases for seed in budget.seeds]
     for base, seed in tqdm(runs, desc=f"{gm.name}, lineage", unit="run", disable=not budget.progress):
@@ -120,7 +152,7 @@ def lineage(
         if all(results.has(**key, seed=seed) for key in keys.values()):
             continue
         known, started = features.of(tuple(gm.models)), time.perf_counter()
-        options = {"steps": steps, "n": budget.n_test, "rank": bases[base], "seed": seed}
+        options = {"known": reference, "steps": steps, "n": budget.n_test, "rank": bases[base], "seed": seed}
         for step, made in descendants(gm.checkpoint(base), images, **options):
             scores = compare(*known, features.function(made), base)
             seconds = time.perf_counter() - started

@@ -8,6 +8,7 @@ and identifies the models of a GM dataset, none of which it saw.
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,9 @@ def real_vectors(gm: GMDataset, n: int) -> np.ndarray:
     return np.stack([spectrum_vector(residual(gm.preview(label, n))) for label in gm.models])
 
 
+@cache  # the same for all GM datasets
 @torch.inference_mode()
-def synthetic_vectors(checkpoints: Sequence[Path], n: int) -> np.ndarray:
+def synthetic_vectors(checkpoints: tuple[Path, ...], n: int) -> np.ndarray:
     """Spectrum vectors `(models, rings)` of synthetic models that gave n held-out real images back."""
     residual, images = residuals(real=REAL), load_real(REAL, split="test")[:n]
     batch = torch.from_numpy(images).float() / 127.5 - 1
@@ -109,7 +111,7 @@ def synthesis_sets(
         An unknown set; fewer than two synthetic models.
     """
     budget = Budget(**({"n_test": N_IMAGES} | budget))
-    checkpoints = sorted(folder_of(REAL).glob("*.safetensors")) if checkpoints is None else list(checkpoints)
+    checkpoints = tuple(sorted(folder_of(REAL).glob("*.safetensors")) if checkpoints is None else checkpoints)
     TrainedModels(checkpoints[:2])  # two at least
     headers = [files.load_tensors(path)[1] for path in checkpoints]
     results = budget.results(gm, extractor=asdict(recipe), synthetic=files.settings_hash(headers))

@@ -4,9 +4,9 @@
 method                what is changed
 ====================  ==================================================================================================
 ``fresh``             nothing: models made afresh for every batch, PK sampling, root of the spectrum
-``fresh-released``    sampling: every image draws its model from all
+``fresh-released``    sampling: a model of its own for every image
 ``trained``           simulator: trained models (`manifpt.synthesis.train`)
-``trained-released``  both
+``trained-released``  both; every image draws its model from all
 ``fresh-linear``      the magnitude itself is read, as released
 ``fresh-log``         its logarithm is read
 ``fresh-wavelet``     the denoiser

@@ -4,7 +4,7 @@ r"""Features by which models are told apart that nobody trained on, and which mo
 method                          feature of an image
 ==============================  ========================================================================================
 ``synthesis-<name>``            of an extractor trained on synthetic models alone (`manifpt.synthesis.extractor`)
-``control-untrained``           of the same extractor before training: a random map of the spectrum, hardly more
+``control-untrained``           of the shipped one before training, but for how its ResNet standardises what it reads
 ``control-sl``, ``control-ssl`` embedding without projection
 ``spectrum``                    magnitudes of the spectrum of the noise residual, as released
 ``spectrum-log``                its logarithm, less the mean of that of real images

@@ -89,32 +89,35 @@ def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[s
 
 
 def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
-    """Left: identification against the Fréchet distance of reduced sets; right: against the number of models drawn.
+    """A row a dataset. Left: identification against the Fréchet distance of reduced sets; right: against growing draws.
+
+    Bars are one standard deviation over seeds; chance, far below, is named at the axis.
 
     Parameters
     ----------
     frame
-        Tidy rows of one dataset by `manifpt.experiments.synthesis_sets.synthesis_sets`.
+        Tidy rows by `manifpt.experiments.synthesis_sets.synthesis_sets`.
     reduced
-        Sets of the left panel; those of the right one are named by their number of models.
+        Sets of the left panel, nine at most; those of the right one are named by their number of models.
     """
-    table = frame.pivot_table("value", "task", "metric")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), layout="constrained", sharey=True)
-    some = table.loc[[name for name in reduced if name in table.index]]
-    left.plot(some["ffd"], some["accuracy"], "o", color="0.3")
-    for name, row in some.iterrows():
-        left.annotate(name, (row["ffd"], row["accuracy"]), xytext=(4, 4), textcoords="offset points", fontsize="small")
-    left.set(xlabel="FFD to the zoo (lower is nearer)", ylabel="identification accuracy")
-    grown = table.loc[[name for name in table.index if name.isdecimal()]].sort_values("models")
-    right.plot(grown["models"], grown["accuracy"], "o-")
-    right.set(xscale="log", xlabel="synthetic models")
-    right.set_xticks(grown["models"], [f"{n:.0f}" for n in grown["models"]])
-    right.minorticks_off()
-    for ax in (left, right):
-        ax.axhline(table["chance"].mean(), color="0.4", linestyle="--", linewidth=1)
-    right.annotate(
-        "chance", (1, table["chance"].mean()), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4"
-    )
+    datasets = frame["dataset"].unique()
+    grid = {"sharex": "col", "sharey": "row", "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(len(datasets), 2, figsize=(9.4, 2.6 * len(datasets)), **grid)
+    for (left, right), dataset in zip(axes, datasets, strict=True):
+        table = frame[frame["dataset"] == dataset].pivot_table("value", "task", "metric", aggfunc=["mean", "std"])
+        mean, accuracy, sd = table["mean"], table["mean", "accuracy"], table["std", "accuracy"]
+        for name, marker in zip([name for name in reduced if name in table.index], "osD^v<>PX", strict=False):
+            style = {"fmt": marker, "color": "0.3", "elinewidth": 1, "label": name}
+            left.errorbar(mean.loc[name, "ffd"], accuracy[name], sd[name], **style)
+        grown = sorted((name for name in table.index if name.isdecimal()), key=int)
+        right.errorbar(mean.loc[grown, "models"], accuracy[grown], sd[grown], fmt="o-", elinewidth=1)
+        right.set_xscale("log")
+        right.set_xticks(mean.loc[grown, "models"], grown)
+        right.minorticks_off()
+        left.set(title=dataset, ylabel=f"accuracy (chance {mean['chance'].mean():.2f})")
+    left.set_xlabel("FFD to the zoo (lower is nearer)")
+    right.set_xlabel("synthetic models")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
 

@@ -12,8 +12,11 @@ spectrum the half that is not the other's mirror is read, its root, brought to o
 is grey, so are the images that synthetic models make of it; the feature is the moving average's. Not copied: gradients
 that are never set to zero, clipping before the gradients are there, an encoder that runs twice a step.
 
-Root, length and linear map were chosen by how models of gm-photo and gm-fashion are identified; those of gm-cifar10
-had no part in it.
+Root, length, linear map and simulator were chosen by how models of gm-photo and gm-fashion are identified; those of
+gm-cifar10 had no part in it. The one that ships was shown what 576 trained models make of photographs and of garments:
+
+    manifpt synthesis train-models --seeds 2 --jobs 2
+    manifpt synthesis train photos --dataset photos --dataset fashion-mnist
 """
 
 import math
@@ -53,7 +56,7 @@ class Recipe:
     ----------
     steps, models, each
         A step takes models * each images; `each` of every model (PK sampling), or, with each = 1, every image of a
-        model drawn from all (as released, 200 images).
+        model drawn from all (as released; the released batch has 200).
     scale
         On which the spectrum is read; see `manifpt.synthesis.spectrum`.
     denoiser, real
@@ -86,7 +89,7 @@ class Encoder(nn.Module):
     """Spectra `(n, 3, 32, 32)` to features `(n, 896)`: 768 by a linear map, 128 by a ResNet.
 
     A spectrum is first brought to one length: how strong a residual is says more of a picture than of its model. The
-    linear map starts as a random rotation, so that cosines of features are at first about those of spectra; training
+    linear map starts as a random projection, so that cosines of features are at first about those of spectra; training
     bends them. It knows at which frequency something was, which the mean over space at the end of the ResNet forgets.
     What the ResNet reads and gives is standardised, and comes in with a factor that is small at first.
     """

@@ -8,9 +8,9 @@ import pandas as pd
 
 from manifpt.errors import InputError
 from manifpt.pictures import decode, find
+from manifpt.synthesis.extractor import SIZE
 from manifpt.synthesis.protocol import crop_features, similarities
 
-SIZE = 32
 FEW = 10  # images of a model, below which its gallery entry is uncertain
 
 
@@ -41,9 +41,10 @@ def identify(
     Raises
     ------
     InputError
-        Before any feature is computed: a folder that is not there or holds no image, fewer than two models, a file
-        that is not an image or smaller than 32x32.
+        Before any feature is computed: a folder that is not there or holds no image, or that lies in the other one;
+        fewer than two models, a file that is not an image or smaller than 32x32.
     """
+    _check_apart(Path(gallery), Path(query))
     folders = sorted(path for path in Path(gallery).glob("[!.]*") if path.is_dir())
     if len(folders) < 2:
         raise InputError(f"{gallery}: {len(folders)} folders; one of images for each model expected, two at least")
@@ -73,13 +74,27 @@ def read(folder: Path | str) -> dict[Path, np.ndarray]:
     return images
 
 
+def _check_apart(gallery: Path, query: Path) -> None:
+    """`InputError` where an image would be in both."""
+    for inner, outer in ((gallery, query), (query, gallery)):
+        if outer.resolve() in (inner.resolve(), *inner.resolve().parents):
+            raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
+
+
 def _remarks(known: dict[str, dict], asked: dict[Path, np.ndarray]) -> list[str]:
     remarks = []
     if len(asked) == 1:
         remarks.append("query: 1 image; several of one model, judged together, are more certain")
-    if len(sizes := {image.shape[1:] for image in asked.values()}) > 1:
-        shown = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:4])
-        remarks.append(f"query: images of {len(sizes)} sizes ({shown}{', …' if len(sizes) > 4 else ''}), none resized")
+    sizes = {image.shape[1:] for image in asked.values()}
+    others = {image.shape[1:] for images in known.values() for image in images.values()} - sizes
+    if len(sizes) > 1:
+        remarks.append(f"query: images of {len(sizes)} sizes ({_listed(sizes)}), none resized")
+    if others:
+        remarks.append(f"gallery: images of other sizes than the query's ({_listed(others)}), none resized")
     if few := [name for name, images in known.items() if len(images) < FEW]:
         remarks.append(f"gallery: fewer than {FEW} images of {', '.join(few)}")
     return remarks
+
+
+def _listed(sizes: set[tuple[int, int]]) -> str:
+    return ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:4]) + (", …" if len(sizes) > 4 else "")

@@ -47,8 +47,8 @@ class Simulator(Protocol):
     def draw(self, images: Tensor, *, each: int) -> Synthetic:
         """Put real images, float32 `(n, 3, h, w)` in [-1, 1], through models drawn by torch's default generator.
 
-        With ``each = 1`` every image draws its model from all, as released; else n // each models are drawn without
-        replacement and take `each` images. A remainder of n is dropped.
+        With ``each = 1`` every image draws its model, as released; else n // each models take `each` images each, no
+        model twice. A remainder of n is dropped.
         """
         ...
 
@@ -91,7 +91,8 @@ class TrainedModels:
 class FreshModels:
     """Simulator that makes a model for every `each` images of every batch, and keeps none.
 
-    Architectures are drawn in pairs: a batch then has, for most models, a sibling of another seed to be told from.
+    Architectures are drawn in pairs: a batch then has, for most models, a sibling of another seed to be told from. With
+    ``each = 1`` no two images are of one model, so the triplet loss has no positives.
     """
 
     def __init__(self):

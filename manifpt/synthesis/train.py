@@ -3,12 +3,14 @@ r"""Training of synthetic models: each learns to give real images back, badly en
 .. math:: L = \max\big(\mathrm{MSE}(x, A(x)),\; \eta\big), \qquad \eta = 0.005, \text{ pixels in } [-1, 1]
 
 At η the gradient vanishes, so training ends there: when most losses of a window of steps are η (all of them seldom are:
-what Adam remembers of earlier gradients moves a model about that it has just brought there). Many models never
-reach it: K halvings lose detail for good, an instance norm at the end fixes mean and contrast of each image, tanh and
-sigmoid do not reach black and white. They end on a plateau: when a window is less than 2 % better than the one before,
-or when the steps run out. Which of the three it was stands in the checkpoint. Optimiser, rate, batch and steps are not
-in the source; ours are chosen for 4 seconds a model on one thread. Models are trained one by one: seeds stacked by vmap
-take 1.7 times as long each (median of 6 architectures, 8 seeds, fp32, one thread; ``tests/benchmarks/synthesis.py``).
+what Adam remembers of earlier gradients moves a model about that it has just brought there). On photographs none of
+576 models reaches it in our steps: K halvings lose detail for good, an instance norm at the end fixes mean and contrast
+of each image, tanh and sigmoid do not reach black and white. They end when a window is less than 2 % better than the
+one before (70 % of them; the batches of a window differ, so it is no proof of a plateau), or when the steps run out.
+Which of the three it was stands in the checkpoint. Optimiser, rate, batch and steps are not in the source; ours are
+chosen for 4 seconds a model on two cores. Models are trained one by one: seeds stacked by vmap take 1.7 times as long
+each (median of 6 architectures, 8 seeds, fp32, one thread; ``tests/benchmarks/synthesis.py``). Autocast to bf16 is for
+processors that have it, see `manifpt.compute`.
 """
 
 import multiprocessing
@@ -130,8 +132,13 @@ def _train_all(todo: list[tuple[str, int]], one: partial, jobs: int) -> Iterator
     with ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        for future in as_completed([pool.submit(one, task) for task in todo]):
-            yield future.result()
+        futures = [pool.submit(one, task) for task in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:  # interrupted, or a model that cannot be trained: the others need not be waited for
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _one(task: tuple[str, int], *, dataset: str, steps: int, out: Path) -> dict:

@@ -45,7 +45,9 @@ def stacked(architecture, batches, models):
     skeleton = build(architecture, seed=0).to("meta")
 
     def loss(weights, buffers, batch):
-        return (functional_call(skeleton, (weights, buffers), (batch,)) - batch).square().mean()
+        with autocast(batch.device):
+            given = functional_call(skeleton, (weights, buffers), (batch,))
+        return (given.float() - batch).square().mean()
 
     gradient = vmap(grad(loss), in_dims=(0, 0, None), randomness="different")
     for batch in batches:

@@ -112,6 +112,14 @@ def test_identification_rows(shade_methods, tmp_path):
     assert path.read_text() == stored
 
 
+def test_a_trained_method_has_all_gallery_sizes_in_its_only_task(monkeypatch, tmp_path):
+    monkeypatch.setattr(zero_shot.Features, "_attributor", lambda self, group: lambda some: some.reshape(len(some), -1))
+    options = {"seeds": (0, 1), "n_test": 30, "shots": (10, 1), "path": tmp_path / "i.csv"}
+    frame = synthesis.identification(Shades(), methods=("manifpt-rgb-nearest",), **options)
+    assert set(frame["task"]) == {"family"}
+    assert frame.groupby("n_per_class")["seed"].nunique().to_dict() == {1: 2, 10: 2}
+
+
 def test_verification_rows(shade_methods, tmp_path):
     path = tmp_path / "synthesis_verification.csv"
     options = {"methods": shade_methods, "seeds": (0, 1), "n_test": 30, "path": path, "n_pairs": 400}

@@ -177,7 +177,7 @@ def test_bulk_training_keeps_what_is_there(few, tmp_path, monkeypatch):
 
 
 def test_a_model_that_fails_ends_bulk_training_at_once(tmp_path):
-    """Of sixty that would take a second each, the first cannot be saved."""
+    """Of sixty, the first is there and damaged."""
     chosen = architectures(blocks=2, layers=2)[:60]
     (tmp_path / f"{chosen[0].name}-s0.safetensors").write_text("damaged")
     with pytest.raises(InputError, match=f"{chosen[0].name}-s0"):

@@ -17,7 +17,7 @@ from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, SPLITS, TRAINED, UNTR
 from manifpt.gm import GMDataset
 from manifpt.synthesis import extractor, protocol
 
-SIZES = (SHOTS, 1, 50)  # gallery images a model; only the first of them in the tasks other than `all`
+SIZES = (SHOTS, 1, 50)  # gallery images a model; only the first of them in all but the first task of a method
 Measure = Callable[..., tuple[dict[str, float], np.ndarray]]
 
 
@@ -31,7 +31,7 @@ def identification(
     methods
         See `manifpt.experiments.zero_shot`; None for the extractors that ship and all others.
     shots
-        Images a model in the gallery; only the first of them outside the task ``all``.
+        Images a model in the gallery; only the first of them outside the first task that a method can be asked for.
     **budget
         Fields of `manifpt.experiments.runner.Budget`; by default five seeds and 100 images a model.
 
@@ -49,7 +49,7 @@ def identification(
     def measure(features: np.ndarray, labels: np.ndarray, few: int, seed: int) -> tuple[dict[str, float], np.ndarray]:
         return protocol.identification(features, labels, shots=few, seed=seed)
 
-    return _run(gm, measure, methods, {"all": shots}, shots[:1], budget)
+    return _run(gm, measure, methods, shots, budget)
 
 
 def verification(
@@ -63,7 +63,7 @@ def verification(
     def measure(features: np.ndarray, labels: np.ndarray, few: int, seed: int) -> tuple[dict[str, float], np.ndarray]:
         return protocol.verification(features, labels, held_out=_held_out(labels, seed), seed=seed, n_pairs=n_pairs)
 
-    return _run(gm, measure, methods, {}, (1,), budget, pairs=n_pairs)
+    return _run(gm, measure, methods, (1,), budget, pairs=n_pairs)
 
 
 def asked(gm: GMDataset, table: str, task: str, few: int, seed: int) -> np.ndarray:
@@ -103,8 +103,7 @@ def _run(
     gm: GMDataset,
     measure: Measure,
     methods: Sequence[str] | None,
-    sizes: dict,
-    usual: Sequence[int],
+    sizes: Sequence[int],
     budget: dict,
     **more,
 ) -> pd.DataFrame:
@@ -115,7 +114,8 @@ def _run(
     answers, frames = Answers(budget.path), []
     for features in tqdm(everything, desc=gm.name, unit="method", disable=not budget.progress):
         results = features.results()
-        runs = [(task, n, seed) for task in features.tasks for n in sizes.get(task, usual) for seed in budget.seeds]
+        shots = dict.fromkeys(features.tasks, sizes[:1]) | {features.tasks[0]: sizes}
+        runs = [(task, n, seed) for task in features.tasks for n in shots[task] for seed in budget.seeds]
         for task, n, seed in runs:
             key = {"dataset": gm.name, "task": task, "method": features.method, "n_per_class": n, "seed": seed}
             groups = unseen(gm, task, seed)

@@ -9,8 +9,8 @@ of each image, tanh and sigmoid do not reach black and white. They end when a wi
 one before (70 % of them; the batches of a window differ, so it is no proof of a plateau), or when the steps run out.
 Which of the three it was stands in the checkpoint. Optimiser, rate, batch and steps are not in the source; ours are
 chosen for 4 seconds a model on two cores. Models are trained one by one: seeds stacked by vmap take 1.7 times as long
-each (median of 6 architectures, 8 seeds, fp32, one thread; ``tests/benchmarks/synthesis.py``). Autocast to bf16 is for
-processors that have it, see `manifpt.compute`.
+each (median of 6 architectures, 8 seeds, fp32, one thread; ``tests/benchmarks/synthesis.py``). Processors that have
+bf16 use it; on one that has not, it takes 10 times as long as fp32 (median of 6 architectures).
 """
 
 import multiprocessing

@@ -137,7 +137,7 @@ def test_an_unknown_scale_is_refused_before_training():
 
 def test_large_reals_are_refused(noise):
     with pytest.raises(InputError, match="32x32"):
-        extractor.train(Shades(), [noise(4), noise(4, c=3, size=64)], TINY)
+        extractor.train(Shades(), [noise(4), noise(4, c=3, size=64)], TINY, name="large")
 
 
 def test_images_of_a_grey_set_stay_grey(noise, tmp_path, monkeypatch):

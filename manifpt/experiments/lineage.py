@@ -5,7 +5,7 @@ A model of the zoo goes on training on one class of its real images: with all of
 frozen (peft). After some steps its images are compared with the fingerprints of all models, its base among them.
 
 A checkpoint keeps a GAN's generator alone. So a discriminator is trained first, on all real images against the base as
-it is: one that has learnt nothing yet would drive the generator anywhere.
+it is, lest the generator follow one that has learnt nothing yet.
 """
 
 import time

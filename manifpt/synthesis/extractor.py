@@ -146,7 +146,7 @@ def train(
     reals: Sequence[np.ndarray],
     recipe: Recipe | None = None,
     *,
-    name: str = "photos",
+    name: str,
     folder: Path | None = None,
 ) -> Path:
     """Train an extractor on the processor; interrupted training continues. Returns its checkpoint, below 10 MB.

@@ -77,7 +77,7 @@ def read(folder: Path | str) -> dict[Path, np.ndarray]:
 def _check_apart(gallery: Path, query: Path) -> None:
     """`InputError` where an image would be in both."""
     for inner, outer in ((gallery, query), (query, gallery)):
-        if outer.resolve() in (inner.resolve(), *inner.resolve().parents):
+        if inner.resolve().is_relative_to(outer.resolve()):
             raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
 
 

@@ -1,9 +1,9 @@
 """Result tables: tidy and long, one value a row, never computed twice.
 
 A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds, settings, version, precision;
-``value`` has six significant digits, more than the images at hand could tell apart; ``settings`` is a hash whose
-meaning stands in ``settings.json`` beside the table; ``precision`` is that of the processor's convolutions where it was
-left open: ``bf16`` or ``fp32``, missing in rows older than the column.
+``value`` has six significant digits, more than the images at hand could tell apart, ``seconds`` three; ``settings`` is
+a hash whose meaning stands in ``settings.json`` beside the table; ``precision`` is that of the processor's convolutions
+where it was left open: ``bf16`` or ``fp32``, missing in rows older than the column.
 """
 
 import json
@@ -51,7 +51,8 @@ class Results:
                 known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
                 if self.settings not in known:
                     known[self.settings] = {"experiment": path.stem, **settings}
-                    files.write_text(record, json.dumps(known, indent=1, sort_keys=True) + "\n")
+                    lines = (f"{json.dumps(key)}: {json.dumps(known[key], sort_keys=True)}" for key in sorted(known))
+                    files.write_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
 
     def _stored(self) -> pd.DataFrame:
         if self.path and self.path.exists():
@@ -68,7 +69,7 @@ class Results:
 
     def add(self, metrics: dict[str, float], *, n: int, seconds: float, **key) -> None:
         """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
-        common = {**key, "n": n, "seconds": round(seconds, 2), "settings": self.settings}
+        common = {**key, "n": n, "seconds": float(f"{seconds:.3g}"), "settings": self.settings}
         common |= {"version": version("manifpt"), "precision": precision()}
         values = {name: float(f"{value:.6g}") for name, value in metrics.items()}
         rows = pd.DataFrame([{**common, "metric": name, "value": value} for name, value in values.items()])
@@ -78,7 +79,8 @@ class Results:
             self.frame = self.frame.drop_duplicates([*KEY, "metric"], keep="last", ignore_index=True)
             if self.path:
                 with files.atomic(self.path) as temporary:
-                    self.frame.to_csv(temporary, index=False)
+                    short = self.frame["seconds"].map("{:g}".format)
+                    self.frame.assign(seconds=short).to_csv(temporary, index=False)
 
     def of(self, *, dataset: str, methods: Sequence[str]) -> pd.DataFrame:
         """The rows of a dataset and of some methods that were made with these settings."""

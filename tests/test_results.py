@@ -26,6 +26,7 @@ def test_a_row_is_there_for_its_key_and_settings_alone(tmp_path):
     assert again.has(**KEY)
     assert list(again.frame.columns) == COLUMNS
     assert again.frame["value"].tolist() == [0.5, 1.0]
+    assert again.frame["seconds"].tolist() == [1.23, 1.23]
     assert not Results(tmp_path / "curve.csv", {"epochs": 2}).has(**KEY)
 
 

@@ -28,7 +28,7 @@ def latent_register(
     shift: Annotated[
         int | None, typer.Option(metavar="N", help="New file: first component; default: last ones.")
     ] = None,
-    sigma: Annotated[float, typer.Option(metavar="X", help="New file: strength of the key.")] = 4.0,
+    sigma: Annotated[float, typer.Option(metavar="X", help="New file: strength of the key.")] = 2.0,
 ) -> None:
     """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it."""
     from manifpt.latent.directions import LatentFingerprinter

@@ -69,12 +69,14 @@ def test_derivatives_are_those_of_automatic_differentiation():
     estimator = NewtonEstimator(fingerprinter)
     u = 0.5 * torch.randn(256, generator=torch.Generator().manual_seed(0))
     (place,) = estimator._places(torch.full((1, 32, 32), 0.1), u[None])
-    model = estimator._derivative(place, 0.01)
+    model = estimator._derivative(place, ROUNDING)
     free = (place.image.abs() <= 1).flatten() | (place.residual.abs() > 0.005)
     exact = jacobian(fingerprinter.generator, estimator._origin + u @ estimator._spread).float()
     exact = (exact @ estimator._spread.t() @ model.directions.t()).t() * free
-    assert len(model.directions) > 100
-    assert (model.columns - exact).norm() < 0.03 * exact.norm()
+    assert len(model.directions) == 256
+    assert (model.columns - exact).norm() < 0.02 * exact.norm()
+    error = (model.columns - exact).norm(dim=1) / exact.norm(dim=1)
+    assert error[-50:].mean() < 0.04  # of directions that change little, where weak keys are written
 
 
 def test_corrected_derivatives_tell_what_the_step_did_and_are_else_the_same():
@@ -161,6 +163,16 @@ def test_a_plateau_ends_the_search(toy, at_once, monkeypatch):
     NewtonEstimator(toy, starts=1, steps=30).estimate(marked(toy, 1)[1])
     assert len(taken) == newton.PATIENCE
     assert taken == sorted(taken, reverse=True)
+
+
+def test_the_search_goes_on_below_the_noise_of_eight_bits(toy):
+    keys, images = marked(toy, 1)
+    estimator, x = NewtonEstimator(toy), to_float(images)[0]
+    truth = torch.cat([toy.contents(1, seed=1)[0] / toy.deviations_, 2.0 * torch.from_numpy(keys)[0] - 1])
+    best, weakest = estimator._descend(x, truth), estimator._averaged()[1][-1]
+    (start,) = estimator._places(x, (best.u + 0.04 * weakest)[None])
+    assert start.rms < 1.05 * ROUNDING
+    assert (estimator._descend(x, start.u).u - best.u).norm() < 0.01
 
 
 @pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "none"])

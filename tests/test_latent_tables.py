@@ -10,6 +10,7 @@ from manifpt.gm import load_gm
 from manifpt.latent.attacks import attacked
 from manifpt.latent.directions import LatentFingerprinter, to_float
 from manifpt.latent.keys import random_keys
+from manifpt.latent.newton import NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import linear_generator
 
@@ -47,6 +48,15 @@ class TestKeys:
         assert strong["predicted_key_accuracy"] > 0.99
         assert weak["separation"] == pytest.approx(strong["separation"] / 100, rel=0.05)
         assert "separation" not in shallow
+
+    def test_other_readers_are_tried_at_short_and_long_keys(self, gm, monkeypatch):
+        long = Point(key_length=8, shift=8, sigma=2.0)
+        for name, value in {"DEFAULT": STRONG, "LONG": long}.items():
+            monkeypatch.setattr(latent, name, value)
+        monkeypatch.setitem(latent.READERS, "adam", lambda fingerprinter: NewtonEstimator(fingerprinter, starts=1))
+        frame = latent.latent_keys(gm, sweep=(), readers=("newton", "adam"), seeds=(0,), n=2)
+        assert [values(frame, point, "adam")["key_accuracy"] for point in (STRONG, long)] == [1, 1]
+        assert set(frame["method"]) == {"adam"}
 
     def test_an_interrupted_table_goes_on(self, gm, tmp_path, monkeypatch):
         path, read, taken = tmp_path / "latent_keys.csv", latent.Reading.read, []

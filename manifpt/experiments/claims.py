@@ -11,6 +11,7 @@ import pandas as pd
 from manifpt import paths
 from manifpt.answers import Answers
 from manifpt.baselines import BASELINES
+from manifpt.experiments import latent_verdicts
 from manifpt.experiments.rows import SPACES
 from manifpt.experiments.runner import MIDDLE
 from manifpt.experiments.synthesis import asked
@@ -167,6 +168,10 @@ def ledger() -> pd.DataFrame:
         "table5": table5_claims,
         "synthesis_identification": partial(synthesis_claims, points=40, n_per_class=10),
         "synthesis_verification": partial(synthesis_claims, points=15, n_per_class=1),
+        "latent_keys": latent_verdicts.key_claims,
+        "latent_quality": latent_verdicts.cost_claims,
+        "latent_attacks": latent_verdicts.attack_claims,
+        "latent_claims": latent_verdicts.stranger_claims,
     }
     there = {name: paths.results() / f"{name}.csv" for name in parts}
     found = [parts[name](path) for name, path in there.items() if path.exists()]

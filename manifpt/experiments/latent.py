@@ -21,7 +21,7 @@ from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.estimate import Estimate, LatentEstimator
 from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import random_keys
-from manifpt.latent.newton import NewtonEstimator
+from manifpt.latent.newton import SEARCH, NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian, predict
 from manifpt.latent.warm import train_warm_start
@@ -41,7 +41,7 @@ class Point:
     model: str = "stylegan2"
     key_length: int = 16
     shift: int = 240
-    sigma: float = 4.0
+    sigma: float = 2.0
 
     def __str__(self) -> str:
         return f"{self.model}, {self.key_length} bits, shift {self.shift}, sigma {self.sigma:g}"
@@ -65,12 +65,13 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 FILTER = "filter"  # who reads the visible pattern
-STRENGTHS = (4.0, 2.0, 1.0, 0.5, 0.25)
-DEFAULT = Point()
+DEFAULT = Point()  # the weakest strength of which 95 % of the keys come back
+LONG = Point(key_length=64, shift=192, sigma=1.0)
 SWEEP = (
-    *(Point(sigma=sigma) for sigma in STRENGTHS),
-    *(Point(shift=shift, sigma=1.0) for shift in (0, 32, 64, 128)),
-    *(Point(key_length=length, shift=256 - length, sigma=sigma) for length in (32, 64) for sigma in (4.0, 1.0)),
+    *(Point(sigma=sigma) for sigma in (4.0, 2.0, 1.0, 0.5)),
+    *(Point(shift=shift, sigma=0.5) for shift in (0, 128)),
+    Point(key_length=32, shift=224),
+    LONG,
     *(Point("ldm", shift=128, sigma=sigma) for sigma in (1.0, 2.0)),
     *(Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02, 0.05)),
 )
@@ -90,14 +91,14 @@ class Reading:
         self.plain = self.fingerprinter.embed(None, n, seed + 1)
 
     def read(self, images: np.ndarray, reader: str = "newton", **options) -> dict[str, float]:
-        """Share of whole keys and of bits, and the residual that is left."""
+        """Share of whole keys and of bits, and of latent ones the residual that is left."""
         if self.shallow:
-            bits, loss = self.shallow.read(images), np.array([np.nan])
+            bits, scores = self.shallow.read(images), {}
         else:
             found = READERS[reader](self.fingerprinter, **options).estimate(images, seed=self.seed)
-            bits, loss = found.bits, found.loss
+            bits, scores = found.bits, {"residual": float(found.loss.mean())}
         right = bits == self.keys
-        return {"key_accuracy": right.all(1).mean(), "bit_accuracy": right.mean(), "residual": float(loss.mean())}
+        return {"key_accuracy": right.all(1).mean(), "bit_accuracy": right.mean()} | scores
 
     def predict(self, noise: float = ROUNDING) -> dict[str, float]:
         """What the linearisation at some of the contents says."""
@@ -139,7 +140,7 @@ def latent_keys(
     path: Path | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Read keys at every point by Gauss-Newton, and at the default by the other readers; rows at `path` are kept.
+    """Read keys at every point by Gauss-Newton, at two of them by the other readers, too; rows at `path` are kept.
 
     Returns
     -------
@@ -147,13 +148,13 @@ def latent_keys(
     ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``.
     """
     runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
-    runs += [(DEFAULT, name) for name in readers if name != "newton"]
+    runs += [(point, name) for point in (DEFAULT, LONG) for name in readers if name != "newton"]
 
     def measure(reading: Reading, method: str) -> dict[str, float]:
         scores = reading.read(reading.images, method)
         return scores | reading.predict() if method == "newton" else scores
 
-    return _table(gm, runs, measure, seeds=seeds, n=n, path=path, progress=progress)
+    return _table(gm, runs, measure, search=SEARCH, seeds=seeds, n=n, path=path, progress=progress)
 
 
 def latent_quality(
@@ -187,7 +188,8 @@ def latent_quality(
 
 
 REMOVAL = "remove"  # by someone who has the generator: read, and render without the key
-ATTACKED = (DEFAULT, Point(sigma=1.0), Point("shallow", sigma=0.02))
+KNOWN = " known"  # after the name of an attack: to the reader
+ATTACKED = (DEFAULT, Point(sigma=4.0), Point("shallow", sigma=0.02))
 
 
 def latent_attacks(
@@ -196,11 +198,11 @@ def latent_attacks(
     sweep: Sequence[Point] = ATTACKED,
     attacks: Sequence[str] = (*ATTACKS, REMOVAL),
     seeds: Sequence[int] = (0, 1, 2),
-    n: int = 12,
+    n: int = 8,
     path: Path | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Read keys after attacks that the estimator does not know of, or knows (method ``… known``).
+    """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
 
     Returns
     -------
@@ -211,23 +213,23 @@ def latent_attacks(
     def measure(reading: Reading, method: str) -> dict[str, float]:
         name, _, known = method.partition(" ")
         if name == REMOVAL:
-            found = NewtonEstimator(reading.fingerprinter).estimate(reading.images, seed=reading.seed)
+            found = NewtonEstimator(reading.fingerprinter, starts=1).estimate(reading.images, seed=reading.seed)
             images = without_key(reading.fingerprinter, found)
         else:
             images = attacked(reading.images, name, seed=reading.seed)
         change = (to_float(images) - to_float(reading.images)).square().mean((1, 2, 3)).sqrt().mean()
-        scores = reading.read(images, attack=name) if known else reading.read(images)
+        scores = reading.read(images, starts=1, attack=name if known else "none")
         if name == "noise" and not reading.shallow:
             scores |= reading.predict(NOISE)
         return scores | {"rms": float(change)}
 
-    return _table(gm, methods, measure, seeds=seeds, n=n, path=path, progress=progress)
+    return _table(gm, methods, measure, search=SEARCH, seeds=seeds, n=n, path=path, progress=progress)
 
 
 def _known(point: Point, attack: str) -> tuple[str, ...]:
     """Who reads: someone who does not know the attack, and someone who does, where that makes a difference."""
     same = attack in ("none", "noise", REMOVAL)  # that of noise is expected to be zero
-    return ("",) if same or point.model == "shallow" else ("", " known")
+    return ("",) if same or point.model == "shallow" else ("", KNOWN)
 
 
 def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarray:
@@ -242,14 +244,17 @@ def _table(
     runs: Sequence[tuple[Point, str]],
     measure: Callable[[Reading, str], dict[str, float]],
     *,
+    search: dict | None = None,
     seeds: Sequence[int],
     n: int,
     path: Path | None,
     progress: bool,
 ) -> pd.DataFrame:
-    """Rows of every run and seed; those already at `path`, made with the same checkpoints, are kept."""
-    models = {point.model for point, _ in runs}
-    results = {model: Results(path, {"generators": {model: checksum(gm, model)}}) for model in sorted(models)}
+    """Rows of every run and seed; those already at `path`, of the same checkpoints and search, are kept."""
+    results = {}
+    for model in sorted({point.model for point, _ in runs}):
+        searched = {"search": search} if search and model != "shallow" else {}
+        results[model] = Results(path, {"generators": {model: checksum(gm, model)}, **searched})
     reading = lru_cache(maxsize=1)(lambda point, seed: Reading(gm, point, n, seed))
     for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
         key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}

@@ -13,7 +13,7 @@ from manifpt.experiments.latent import Point, checksum
 from manifpt.gm import GMDataset
 from manifpt.latent.claims import NOT_OURS, attribute
 from manifpt.latent.keys import Registry
-from manifpt.latent.newton import NewtonEstimator
+from manifpt.latent.newton import SEARCH, NewtonEstimator
 from manifpt.results import Results
 
 OWN = "own"
@@ -41,7 +41,13 @@ def latent_claims(
     Tidy frame; metrics ``claimed`` (share of images), ``wrong`` (share claimed by someone who is not the user),
     ``nearest`` (smallest distance to any key, in bits), ``residual``.
     """
-    results = Results(path, {"generators": {point.model: checksum(gm, point.model)}, "users": users, "steps": steps})
+    settings = {
+        "generators": {point.model: checksum(gm, point.model)},
+        "users": users,
+        "steps": steps,
+        "search": SEARCH,
+    }
+    results = Results(path, settings)
     runs = [(method, seed) for seed in seeds for method in (OWN, *gm.classes)]
     for method, seed in tqdm(runs, unit="run", disable=not progress):
         key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}

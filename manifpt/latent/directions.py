@@ -70,7 +70,7 @@ class LatentFingerprinter:
         *,
         key_length: int = 16,
         shift: int | None = None,
-        sigma: float = 4.0,
+        sigma: float = 2.0,
         scale: str = "equal",
         repeat: int = 1,
         content: str = "gaussian",

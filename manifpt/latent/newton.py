@@ -14,6 +14,9 @@ Cheap steps of Adam come first, see `manifpt.latent.approach`. Derivatives are d
 would drown are left to the prior. While steps make progress, derivatives are corrected by what a step did (Broyden
 1965) instead of taken anew. Where a step does not lower the objective, damping shortens it (Levenberg 1944).
 
+The search goes on to a plateau, beyond the residual that rounding explains: a weak key changes an image by less than
+that, and black and white pixels are not rounded.
+
 A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
 compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
 
@@ -37,8 +40,8 @@ from manifpt.latent.estimate import Estimate, check_search, checked_images, cube
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
-DONE, EXPLAINED = 1.05, 1.6  # residual, in units of that of 8 bits, that ends a search, and that needs no other start
-PATIENCE, PLATEAU = 4, 0.02  # after so many steps, a residual that fell by less than this part ends the search
+EXPLAINED = 1.05  # residual, in units of that of 8 bits, that needs no other start
+PATIENCE, PLATEAU = 3, 0.02  # after so many steps, a residual that fell by less than this part ends the search
 PROGRESS, GROWTH = 0.8, 1.3  # derivatives are kept while a step leaves less of the residual, and directions grow less
 DAMPING, TRIES = 3.0, 8  # factor between tries of one step, and their number
 UNDECIDED, HELD = 0.5, 1e4  # |2φ - 1| below which both values of a bit are compared, and the weight that holds them
@@ -46,8 +49,10 @@ LEGIBLE = 2.5  # residual, in units of that of 8 bits, up to which it is worthwh
 FLIPS, SETTLED = 2, 12  # bits that are compared at most, and steps for each
 AVERAGED = 4  # contents, for the directions
 LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in directions that are walked
-CHANGE = 0.02  # norm of the change of an image by which it is differentiated; at most one deviation of the code
+CHANGE = 0.0025  # norm of the change of an image by which it is differentiated, at most one deviation of the code;
+# more misses the curvature of weak directions, less drowns in single precision
 CHUNK = 64  # images rendered at a time
+SEARCH = {"explained": EXPLAINED, "patience": PATIENCE, "plateau": PLATEAU, "change": CHANGE}  # what rows depend on
 
 
 class NewtonEstimator:
@@ -155,8 +160,7 @@ class NewtonEstimator:
         place, past, damping, model = self._places(x, u[None])[0], [], 0.0, None
         for _ in range(self.steps if steps is None else steps):
             past.append(place.rms)
-            stuck = len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]
-            if stuck or place.rms < DONE * ROUNDING:
+            if len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]:
                 break
             noise = float(noise_of(torch.tensor(place.rms)))
             if model and self._known(noise) > GROWTH * len(model.directions):

@@ -5,6 +5,7 @@ import pytest
 
 from manifpt.experiments import latent_verdicts as verdicts
 from manifpt.experiments.latent import DEFAULT, LONG, Point
+from manifpt.experiments.latent_claims import POINT
 from manifpt.results import COLUMNS
 
 WEAK, PATTERNS = Point(sigma=0.5), [Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02)]
@@ -73,11 +74,11 @@ def test_who_knows_the_attack(tmp_path, known, verdict):
 
 @pytest.mark.parametrize(("wrong", "verdict"), [(0, "agrees"), (1, "contradicts")])
 def test_a_single_claim_on_an_image_of_others_contradicts(tmp_path, wrong, verdict):
-    cells = {(DEFAULT, method, "wrong"): 0.0 for method in ("own", "real", "dcgan")}
-    cells |= {(DEFAULT, "own", "claimed"): 0.9}
+    cells = {(POINT, method, "wrong"): 0.0 for method in ("own", "real", "dcgan")}
+    cells |= {(POINT, "own", "claimed"): 0.9, (DEFAULT, "real", "wrong"): 1.0}
     path = write(tmp_path / "latent_claims.csv", cells, n=20)
     frame = pd.read_csv(path)
-    frame.loc[frame["metric"] == "wrong", "value"] = 0.0
+    frame.loc[frame["metric"].eq("wrong") & frame["task"].eq(str(POINT)), "value"] = 0.0
     frame.loc[frame["method"].eq("dcgan") & frame["seed"].eq(1), "value"] = wrong / 20
     frame.to_csv(path, index=False)
     row = verdicts.stranger_claims(path).iloc[0]

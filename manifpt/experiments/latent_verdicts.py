@@ -13,15 +13,16 @@ import pandas as pd
 from scipy.stats import fisher_exact, ttest_ind, wilcoxon
 
 from manifpt.experiments.latent import DEFAULT, FILTER, KNOWN, LONG, Point
-from manifpt.experiments.latent_claims import OWN
+from manifpt.experiments.latent_claims import OWN, POINT
 from manifpt.experiments.verdicts import verdict
 from manifpt.results import percent, read
 
+WEAK, WIDE, SHORT = Point(sigma=0.5), Point(shift=0, sigma=0.5), Point(sigma=LONG.sigma)
 TRADES = {
-    "of σ 2 than of σ 0.5": (str(DEFAULT), str(Point(sigma=0.5))),
-    "of shift 0 than of shift 240, at σ 0.5": (str(Point(shift=0, sigma=0.5)), str(Point(sigma=0.5))),
+    f"of σ {DEFAULT.sigma:g} than of σ {WEAK.sigma:g}": (DEFAULT, WEAK),
+    f"of shift {WIDE.shift} than of shift {WEAK.shift}, at σ {WEAK.sigma:g}": (WIDE, WEAK),
 }
-SHORT = str(Point(sigma=LONG.sigma))
+LENGTHS = "of {} bits than of {}, at σ " + f"{LONG.sigma:g}"
 AS_MANY = 0.005  # by so much may the bit accuracy of a pattern be below the default's, and count as equal
 
 
@@ -30,8 +31,9 @@ def key_claims(path: Path) -> pd.DataFrame:
     frame = read(path)
     frame = frame[frame["n"] == frame["n"].max()]
     shares = _wide(frame[frame["method"] == "newton"], "key_accuracy", "task")
+    pairs = TRADES | {LENGTHS.format(SHORT.key_length, LONG.key_length): (SHORT, LONG)}
     rows = []
-    for what, more, less in _measured(shares, TRADES | {"of 16 bits than of 64, at σ 1": (SHORT, str(LONG))}):
+    for what, more, less in _measured(shares, pairs):
         n = frame["n"].max() * len(more)
         whole = [round(n * side.mean()) for side in (more, less)]
         p = fisher_exact([[count, n - count] for count in whole]).pvalue
@@ -47,9 +49,9 @@ def cost_claims(path: Path) -> pd.DataFrame:
     """
     frame = read(path)
     costs = _wide(frame, "fd", "task") - _wide(frame, "fd_floor", "task")
-    pairs = TRADES | {"of 64 bits than of 16, at σ 1": (str(LONG), SHORT)}
+    pairs = TRADES | {LENGTHS.format(LONG.key_length, SHORT.key_length): (LONG, SHORT)}
     if pattern := as_good(read(path.with_name("latent_keys.csv")), costs.mean()):
-        pairs["of a visible pattern with as many bits than of the default"] = (pattern, str(DEFAULT))
+        pairs["of a visible pattern with as many bits than of the default"] = (pattern, DEFAULT)
     rows = []
     for what, more, less in _measured(costs, pairs):
         shown = [f"FD {side.mean():.0f} ± {side.std():.0f}" for side in (more, less)]
@@ -95,6 +97,9 @@ def attack_claims(path: Path) -> pd.DataFrame:
 def stranger_claims(path: Path) -> pd.DataFrame:
     """Of ``latent_claims.csv``: no real image and none of another model is claimed; a single one contradicts."""
     frame = read(path)
+    frame = frame[frame["task"] == str(POINT)]
+    if frame.empty:
+        return pd.DataFrame()
     wrong = frame[(frame["metric"] == "wrong") & (frame["method"] != OWN)]
     count, n = round((wrong["value"] * wrong["n"]).sum()), wrong["n"].sum()
     own = frame[(frame["metric"] == "claimed") & (frame["method"] == OWN)]["value"]
@@ -107,10 +112,11 @@ def _wide(frame: pd.DataFrame, metric: str, columns: str) -> pd.DataFrame:
     return frame[frame["metric"] == metric].pivot_table("value", "seed", columns, aggfunc="last")
 
 
-def _measured(table: pd.DataFrame, pairs: dict[str, tuple[str, str]]) -> Iterator[tuple[str, pd.Series, pd.Series]]:
-    """Pairs of columns of which every seed is there."""
+def _measured(table: pd.DataFrame, pairs: dict[str, tuple]) -> Iterator[tuple[str, pd.Series, pd.Series]]:
+    """Pairs of columns, named by points or tasks, of which every seed is there."""
     whole = table.dropna(axis=1)
-    return ((what, whole[more], whole[less]) for what, (more, less) in pairs.items() if {more, less} <= set(whole))
+    named = ((what, str(more), str(less)) for what, (more, less) in pairs.items())
+    return ((what, whole[more], whole[less]) for what, more, less in named if {more, less} <= set(whole))
 
 
 def _row(claim: str, ours: str, control: str, n: str, gain: float, p: float) -> dict[str, str]:

@@ -52,7 +52,7 @@ LEAST = 0.5  # variance that the pixels explain, in units of the noise's, in dir
 CHANGE = 0.0025  # norm of the change of an image by which it is differentiated, at most one deviation of the code;
 # more misses the curvature of weak directions, less drowns in single precision
 CHUNK = 64  # images rendered at a time
-SEARCH = {"explained": EXPLAINED, "patience": PATIENCE, "plateau": PLATEAU, "change": CHANGE}  # what rows depend on
+SEARCH = {"explained": EXPLAINED, "patience": PATIENCE, "plateau": PLATEAU, "change": CHANGE}  # in results
 
 
 class NewtonEstimator:

@@ -70,10 +70,9 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
         errors = {"xerr": part[f"{x}_sd"], "yerr": part[f"{y}_sd"]}
         drawn = ax.errorbar(part[x], part[y], **errors, marker=marker, capsize=2, label=name, linewidth=1)
         for place, (_, row) in enumerate(part.iterrows()):  # neighbours at two heights
-            beside = {"ha": "left", "xytext": (5, -14 * (1 + place % 2))}
-            if not below:
-                beside = {"ha": "right", "xytext": (-4, 8 * (1 + place % 2))}
-            ax.annotate(row[label], (row[x], row[y]), textcoords="offset points", fontsize=8, **beside)
+            side, right, up = ("left", 5, -14) if below else ("right", -4, 8)
+            beside = {"xytext": (right, up * (1 + place % 2)), "textcoords": "offset points", "ha": side}
+            ax.annotate(row[label], (row[x], row[y]), fontsize=8, **beside)
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
     ax.legend(frameon=False)

@@ -71,6 +71,9 @@ def latent_attribute(
     registry: Users,
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Tiles to read.")] = 1,
     search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
+    loss: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of adam: perceptual, lpips (downloads VGG16), or pixel.")
+    ] = None,
     starts: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
     ] = None,
@@ -89,11 +92,14 @@ def latent_attribute(
     searches = {"newton": NewtonEstimator, "adam": LatentEstimator}
     if search not in searches:
         raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
+    if loss and search != "adam":
+        raise InputError(f"--loss {loss}: only --search adam has a choice; {search} compares pixels")
     known, images = Registry(registry), files.load_mosaic(grid, n)
     check_claims(known.settings, known, max_p)
     fingerprinter = LatentFingerprinter.from_settings(known.settings)
     first = train_warm_start(fingerprinter, steps=warm) if warm else None
-    given = {name: value for name, value in (("starts", starts), ("steps", steps)) if value is not None}
+    options = {"loss": loss, "starts": starts, "steps": steps}
+    given = {name: value for name, value in options.items() if value is not None}
     estimator = searches[search](fingerprinter, warm_start=first, **given)
     claims = attribute(images, estimator, known, max_p=max_p)
     for number, (decision, p) in enumerate(zip(claims.decision, claims.p, strict=True)):

@@ -1,12 +1,15 @@
 """Keys read back: whole on a linear generator, step by step on the real StyleGAN2; claims and the command line."""
 
 import sys
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+from lpips import LPIPS, pretrained_networks
 
 from manifpt import cli, files
+from manifpt.compute import seeded
 from manifpt.errors import InputError
 from manifpt.latent import estimate as estimating
 from manifpt.latent.attacks import attacked
@@ -17,6 +20,7 @@ from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.theory import linear_generator
 from manifpt.latent.warm import train_warm_start
+from manifpt.zoo.perceptual import Lpips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH, N = 8, 6
@@ -160,13 +164,39 @@ def test_users_are_named_and_strangers_are_not_ours(toy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"loss": "lpips"}, {"units": "cm"}, {"starts": 0}, {"steps": -1}, {"steps": 0}, {"rate": 0}, {"rows": 0}]
+    "wrong", [{"loss": "ssim"}, {"units": "cm"}, {"starts": 0}, {"steps": -1}, {"steps": 0}, {"rate": 0}, {"rows": 0}]
 )
 def test_wrong_options_are_named(toy, wrong):
     with pytest.raises(InputError, match=rf"^{next(iter(wrong))}: .*(expected|choose)"):
         reader(toy, **wrong)
     with pytest.raises(InputError, match=r"^steps"):
         train_warm_start(toy, steps=0)
+
+
+def test_the_papers_distance_is_lpips(monkeypatch, stylegan2):
+    built = pretrained_networks.tv.vgg16
+    monkeypatch.setattr(pretrained_networks.tv, "vgg16", lambda pretrained: built())  # random, for want of a download
+    with seeded(0):
+        theirs = LPIPS(net="vgg", verbose=False)
+    with seeded(0):
+        ours = Lpips()
+    some, others = to_float(stylegan2.embed(None, 4)).split(2)
+    expected = theirs(some.expand(-1, 3, -1, -1), others.expand(-1, 3, -1, -1)).flatten()
+    torch.testing.assert_close(ours.to_features(some, ours.features(others)), expected)
+    first, last = (
+        LatentEstimator(stylegan2, loss="lpips", starts=1, steps=steps).estimate(stylegan2.embed(None, 1)).loss
+        for steps in (1, 10)
+    )
+    assert last < first
+
+
+def test_a_network_that_cannot_be_had_is_named(monkeypatch, toy):
+    def offline(pretrained):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(pretrained_networks.tv, "vgg16", offline)
+    with pytest.raises(InputError, match=r"^lpips: the weights of VGG16 .*no route to host.*or use 'perceptual'"):
+        reader(toy, loss="lpips")
 
 
 def test_wrong_images_are_named(toy):
@@ -194,6 +224,8 @@ def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, t
     assert files.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
     reading = ("attribute", grid, "-n", 2, *users)
     assert run(monkeypatch, *reading) == 2  # 16 bits cannot reach 1e-6
+    assert run(monkeypatch, *reading, "--max-p", 1e-4, "--loss", "pixel") == 2
+    assert "only --search adam has a choice" in capsys.readouterr().err
     assert run(monkeypatch, *reading, "--max-p", 1e-4) == 0
     assert capsys.readouterr().out == "0: ada (p = 3e-05)\n1: ada (p = 3e-05)\n"
     assert run(monkeypatch, "register", "ada", *users) == 2

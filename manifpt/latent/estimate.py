@@ -7,7 +7,8 @@ From each of several starts, Adam minimises over content α and key logits κ, w
 T the attack that the estimator knows of, if any. The start with the lowest L at the end counts; no true key is ever
 looked at (the released code for latent diffusion stops at it).
 
-Ours: the distance (the paper's is LPIPS), the stop on a plateau, all images and starts in one batch, whitened units,
+The paper's distance is LPIPS, and so is the loss ``lpips`` here, where its network can be downloaded. Ours: the default
+distance, which needs no download, the stop on a plateau, all images and starts in one batch, whitened units,
 and the warm start of `manifpt.latent.warm`.
 """
 
@@ -23,9 +24,10 @@ from manifpt.errors import InputError
 from manifpt.latent.attacks import attack_named
 from manifpt.latent.directions import LatentFingerprinter, to_float
 from manifpt.latent.warm import WarmStart
-from manifpt.zoo.perceptual import Perceptual
+from manifpt.zoo.perceptual import Lpips, Perceptual
 
-LOSSES = ("perceptual+pixel", "perceptual", "pixel")
+FEATURES = {"perceptual": Perceptual, "lpips": Lpips}
+LOSSES = ("perceptual+pixel", "perceptual", "lpips+pixel", "lpips", "pixel")
 UNITS = ("raw", "whitened")  # of α where Adam walks: the code's (released), or deviations s_j
 BOUND, PENALTY = 3.0, 0.1
 DECAY = 2.0  # the rate falls by exp(-2) over all steps: the released 0.2 exp(-0.001 (i + 1)) for its 2,000
@@ -61,7 +63,8 @@ class LatentEstimator:
     Parameters
     ----------
     loss
-        Distance of images: that of features (`manifpt.zoo.perceptual`), the mean squared one of pixels, or their sum.
+        Distance of images: that of features (`manifpt.zoo.perceptual`; ``lpips`` is the paper's, and downloads its
+        network on first use), the mean squared one of pixels, or their sum.
     starts, steps
         Starts for each image, and steps of Adam from each; 20 and 2,000 in the released code.
     rate
@@ -78,7 +81,7 @@ class LatentEstimator:
     Raises
     ------
     InputError
-        Unknown names, numbers out of range.
+        Unknown names, numbers out of range, a network that is neither there nor downloadable.
     """
 
     def __init__(
@@ -105,7 +108,8 @@ class LatentEstimator:
         self.fingerprinter, self.starts, self.steps, self.rate, self.rows = fingerprinter, starts, steps, rate, rows
         self.attack, self.warm_start, self.pixel = attack_named(attack), warm_start, "pixel" in loss
         self._unit = fingerprinter.deviations_ if units == "whitened" else torch.ones_like(fingerprinter.deviations_)
-        self._perceptual = Perceptual().to(fingerprinter.mean_.device) if "perceptual" in loss else None
+        features = FEATURES.get(loss.split("+")[0])
+        self._perceptual = features().to(fingerprinter.mean_.device) if features else None
 
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; the seed is that of the starts.

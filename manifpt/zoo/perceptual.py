@@ -1,9 +1,12 @@
-"""Distance of images in the first layers of the ``sl`` network, for losses and for reading latents back."""
+"""Distances of images by features of networks, for losses and for reading latents back."""
+
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 from manifpt.embeddings import LITE, supervised_network
+from manifpt.errors import InputError
 
 BLOCKS = 3  # after the stem; with it, features at a half, a half, a quarter and an eighth of the resolution
 
@@ -34,7 +37,7 @@ class Perceptual(nn.Module):
         x, features = (x - self.mean) / self.sd, []
         for layer in self.layers:
             x = layer(x)
-            features.append(x * (x.float().square().sum(1, keepdim=True) + 1e-8).rsqrt().to(x.dtype))
+            features.append(_unit(x))
         return features
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
@@ -47,3 +50,44 @@ class Perceptual(nn.Module):
         """Distance of images to others whose `features` are known, `(n,)`."""
         pairs = zip(self.features(images), wanted, strict=True)
         return sum((a.float() - b.float()).square().sum(1).mean((1, 2)) for a, b in pairs)
+
+
+class Lpips(nn.Module):
+    """LPIPS of VGG16 with its learned weights of layers (Zhang 2018), by the package ``lpips``.
+
+    Images are as in `Perceptual`, and so are the methods.
+
+    Raises
+    ------
+    InputError
+        The weights of VGG16 are neither in torch's folder of downloads nor to be had.
+    """
+
+    def __init__(self):
+        from lpips import LPIPS
+
+        super().__init__()
+        try:
+            with warnings.catch_warnings():  # the package asks torchvision for weights in an older way
+                warnings.simplefilter("ignore", UserWarning)
+                self.network = LPIPS(net="vgg", verbose=False).requires_grad_(False)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"lpips: the weights of VGG16 are not on this machine and not downloadable ({error}); go online once, "
+                "copy them into torch.hub.get_dir(), or use 'perceptual', whose weights ship in a package"
+            ) from error
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Unit-length features of each layer."""
+        layers = self.network.net(self.network.scaling_layer(images.expand(-1, 3, -1, -1)))
+        return [_unit(x) for x in layers]
+
+    def to_features(self, images: Tensor, wanted: list[Tensor]) -> Tensor:
+        """Distance of images to others whose `features` are known, `(n,)`."""
+        layers = zip(self.network.lins, self.features(images), wanted, strict=True)
+        return sum(weigh((a - b).square()).mean((1, 2, 3)) for weigh, a, b in layers)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Features `(n, c, h, w)` of length one over channels."""
+    return x * (x.float().square().sum(1, keepdim=True) + 1e-8).rsqrt().to(x.dtype)

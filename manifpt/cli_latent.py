@@ -14,35 +14,56 @@ latent = typer.Typer(no_args_is_help=True, help="Write users' keys into images a
 Users = Annotated[
     Path, typer.Option(metavar="FILE", help="JSON file of users, their keys and the fingerprint's settings.")
 ]
+AT_A_TIME = 4  # images read before their lines are printed
+GREY = 127.5  # levels a unit, in images from -1 to 1
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the noise.")]
 
 
-@latent.command("register", epilog="Example: manifpt latent register ada --registry users.json --key-length 32")
+@latent.command("register", epilog="Example: manifpt latent register ada --registry users.json")
 def latent_register(
     user: Annotated[str, typer.Argument(help="Name of a new user.")],
     registry: Users,
-    key: Annotated[str, typer.Option(metavar="KEY", help="0b…, 0x… or text; default: random bits.")] = "",
-    model: Annotated[str, typer.Option(metavar="NAME", help="New file: stylegan2 or ldm.")] = "stylegan2",
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="New file: GM dataset of the model.")] = "gm-fashion",
-    key_length: Annotated[int, typer.Option(metavar="N", help="New file: bits of a key.")] = 32,
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="0b…, 0x… or text; default: random bits, which a claim's p counts on.")
+    ] = "",
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="New file: stylegan2 (default) or ldm.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="New file: GM dataset of the model; default gm-fashion.")
+    ] = None,
+    key_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="New file: bits of a key; default 32, for up to 4,000 users at p < 1e-6."),
+    ] = None,
     shift: Annotated[
         int | None, typer.Option(metavar="N", help="New file: first component; default: last ones.")
     ] = None,
-    sigma: Annotated[float, typer.Option(metavar="X", help="New file: strength of the key.")] = 2.0,
+    sigma: Annotated[float | None, typer.Option(metavar="X", help="New file: strength of the key; default 2.")] = None,
 ) -> None:
-    """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it."""
+    """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it.
+
+    The file holds the keys, which are secret: keep it where users' images do not go.
+    """
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.generators import load_generator
     from manifpt.latent.keys import Registry, parse_key, show_key
 
+    options = {"key_length": key_length, "shift": shift, "sigma": sigma}
+    given = {name: value for name, value in options.items() if value is not None}
     if not registry.exists():
+        files.check_writable(registry, ending=".json")
+        length = given.setdefault("key_length", 32)
         if key:
-            parse_key(key, key_length)
+            parse_key(key, length)
         repeated = {"repeat": 3, "content": "sample"} if model == "ldm" else {}
-        generator = load_generator(model, dataset=dataset)
-        made = LatentFingerprinter(generator, key_length=key_length, shift=shift, sigma=sigma, **repeated)
-        Registry.create(registry, made.settings)
-    typer.echo(f"{user}: {show_key(Registry(registry).add(user, key or None))}")
+        generator = load_generator(model or "stylegan2", dataset=dataset or "gm-fashion")
+        Registry.create(registry, LatentFingerprinter(generator, **given, **repeated).settings, exist_ok=True)
+    known = Registry(registry)
+    settled = dict(zip(("dataset", "model"), known.settings["generator"].split("/"), strict=True)) | known.settings
+    given |= {name: value for name, value in (("model", model), ("dataset", dataset)) if value}
+    if other := [name for name, value in given.items() if value != settled[name]]:
+        shown = ", ".join(f"--{name.replace('_', '-')} {settled[name]}" for name in other)
+        raise InputError(f"{registry}: was made with {shown}; leave that out, or name a new file")
+    typer.echo(f"{user}: {show_key(known.add(user, key or None))}")
 
 
 @latent.command("embed", epilog="Example: manifpt latent embed ada --registry users.json --grid ada.png -n 16")
@@ -60,20 +81,29 @@ def latent_embed(
     files.check_writable(grid, ending=".png")
     known = Registry(registry)
     if user not in known.users:
-        raise InputError(f"{registry}: no user {user!r}; register, or choose one of {', '.join(known.users) or 'none'}")
+        raise InputError(
+            f"{registry}: no user {user!r}, but {', '.join(known.users) or 'none'}; register, or choose one"
+        )
     images = LatentFingerprinter.from_settings(known.settings).embed(known.users[user], n, seed)
     files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 
 
-@latent.command("attribute", epilog="Example: manifpt latent attribute ada.png -n 16 --registry users.json")
+@latent.command("attribute", epilog="Example: manifpt latent attribute ada.png --registry users.json")
 def latent_attribute(
     grid: Annotated[Path, typer.Argument(help="PNG of tiles of 32 pixels.")],
     registry: Users,
-    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Tiles to read.")] = 1,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, metavar="N", help="Tiles to read; default: all but black ones at the end."),
+    ] = None,
     search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
     loss: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of adam: perceptual, lpips (downloads VGG16), or pixel.")
+        str | None,
+        typer.Option(metavar="NAME", help="Of adam; default perceptual+pixel. The paper's is lpips, of a download."),
     ] = None,
+    attack: Annotated[
+        str, typer.Option(metavar="NAME", help="What the images are known to have gone through, e.g. jpeg or blur.")
+    ] = "none",
     starts: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
     ] = None,
@@ -81,7 +111,12 @@ def latent_attribute(
     warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: none.")] = 0,
     max_p: Annotated[float, typer.Option(metavar="X", help="False-positive rate of a claim.")] = 1e-6,
 ) -> None:
-    """Name the user whose key each image carries, or say that it is not ours."""
+    """Name the user whose key each image carries, or say that it is not ours.
+
+    An image takes some ten seconds. The residual tells whether the search explained it: some tenths of a grey level if
+    this generator made it, with whatever key, and nobody touched it; more for other images, or if the search failed.
+    """
+    from manifpt.latent.attacks import attack_named
     from manifpt.latent.claims import attribute, check_claims
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.estimate import LatentEstimator
@@ -94,13 +129,18 @@ def latent_attribute(
         raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
     if loss and search != "adam":
         raise InputError(f"--loss {loss}: only --search adam has a choice; {search} compares pixels")
+    attack_named(attack)
     known, images = Registry(registry), files.load_mosaic(grid, n)
     check_claims(known.settings, known, max_p)
     fingerprinter = LatentFingerprinter.from_settings(known.settings)
     first = train_warm_start(fingerprinter, steps=warm) if warm else None
     options = {"loss": loss, "starts": starts, "steps": steps}
     given = {name: value for name, value in options.items() if value is not None}
-    estimator = searches[search](fingerprinter, warm_start=first, **given)
-    claims = attribute(images, estimator, known, max_p=max_p)
-    for number, (decision, p) in enumerate(zip(claims.decision, claims.p, strict=True)):
-        typer.echo(f"{number}: {decision} (p = {p:.1g})")
+    estimator = searches[search](fingerprinter, warm_start=first, attack=attack, **given)
+    for done in range(0, len(images), AT_A_TIME):
+        claims = attribute(images[done : done + AT_A_TIME], estimator, known, max_p=max_p)
+        for number, decision in enumerate(claims.decision):
+            nearest, loss_ = claims.distances[number].argmin(), claims.loss[number]
+            bits = f"{claims.distances[number, nearest]} bits from {claims.users[nearest]}"
+            left = f"residual {GREY * loss_:.1f} grey levels" if search == "newton" else f"loss {loss_:.2g}"
+            typer.echo(f"{done + number}: {decision} (p = {claims.p[number]:.1g}, {bits}, {left})")

@@ -193,18 +193,28 @@ def save_mosaic(path: Path | str, images: np.ndarray, columns: int = TILES_PER_R
         Image.fromarray(picture[..., 0] if c == 1 else picture).save(temporary, optimize=True)
 
 
-def load_mosaic(path: Path | str, n: int, size: int = 32) -> np.ndarray:
-    """Read the first `n` tiles of a mosaic: uint8 `(n, c, size, size)`, c = 1 for a greyscale file, else 3."""
+def load_mosaic(path: Path | str, n: int | None = None, size: int = 32) -> np.ndarray:
+    """Read the first `n` tiles of a mosaic: uint8 `(n, c, size, size)`, c = 1 for a greyscale file, else 3.
+
+    Without `n`, all but black ones at the end, which fill the last row up.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            picture = np.atleast_3d(np.asarray(image))
+            mode, picture = image.mode, np.atleast_3d(np.asarray(image))
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a mosaic of images ({error})") from error
     height, width, c = picture.shape
     rows, columns = height // size, width // size
-    if rows * columns < n:
+    if mode not in ("L", "RGB"):
+        raise InputError(f"{path}: its mode is {mode}; 8-bit greyscale (L) or colour (RGB) expected")
+    if height % size or width % size:
+        raise InputError(f"{path}: {width}x{height} pixels; tiles of {size}x{size} expected, and nothing beside them")
+    if n is not None and rows * columns < n:
         raise InputError(f"{path}: holds {rows * columns} tiles of {size} pixels, {n} expected")
     tiles = picture.reshape(rows, size, columns, size, c).transpose(0, 2, 4, 1, 3)
-    return np.ascontiguousarray(tiles.reshape(-1, c, size, size)[:n])
+    tiles = tiles.reshape(-1, c, size, size)
+    if n is None:
+        n = int(np.flatnonzero(tiles.any((1, 2, 3)))[-1:].sum()) + 1
+    return tiles[:n].copy()

@@ -175,3 +175,21 @@ def test_mosaic_that_is_too_small_or_no_picture_is_named(tmp_path, noise):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"mosaic\.png: cannot be read"):
         files.load_mosaic(path, 3)
+    Image.new("L", (100, 64)).save(path)
+    with pytest.raises(InputError, match=r"mosaic\.png: 100x64 pixels; tiles of 32x32 expected"):
+        files.load_mosaic(path, 3)
+    for mode in ("P", "RGBA", "1", "I;16"):  # the palette's numbers are no grey levels
+        Image.new(mode, (64, 64)).save(path)
+        with pytest.raises(InputError, match=rf"mosaic\.png: its mode is {mode}; .* expected"):
+            files.load_mosaic(path, 3)
+
+
+def test_mosaic_of_unknown_length_ends_at_its_last_tile_that_is_not_black(tmp_path, noise):
+    images = noise(5, 1)
+    images[1] = 0
+    files.save_mosaic(tmp_path / "mosaic.png", images, columns=3)
+    found = files.load_mosaic(tmp_path / "mosaic.png")
+    assert (found == images).all()
+    assert found.flags.writeable
+    files.save_mosaic(tmp_path / "mosaic.png", np.zeros((4, 1, 32, 32), np.uint8), columns=2)
+    assert len(files.load_mosaic(tmp_path / "mosaic.png")) == 1

@@ -41,6 +41,12 @@ def test_blur_is_the_gaussian_of_half_a_pixel():
     assert attacked(images[..., :8, :8], "blur").shape == (2, 1, 8, 8)
 
 
+def test_wrong_images_are_named():
+    for images in (np.zeros((2, 1, 8, 8)), np.zeros((8, 8), np.uint8)):
+        with pytest.raises(InputError, match=r"^images: .* expected"):
+            attacked(images, "blur")
+
+
 def test_noise_has_its_standard_deviation_and_seed():
     grey = np.full((4, 1, 64, 64), 128, np.uint8)
     after = attacked(grey, "noise", seed=1)

@@ -100,6 +100,8 @@ def test_settings_make_the_same_fingerprinter(stylegan2):
     torch.testing.assert_close(again.key_, first.key_)
     with pytest.raises(InputError, match=r"^settings"):
         LatentFingerprinter.from_settings({"key_length": 8})
+    with pytest.raises(InputError, match=r"^settings: of gm-fashion/stylegan2 with weights 0123456789ab, which"):
+        LatentFingerprinter.from_settings(first.settings | {"checksum": "0123456789ab"})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Keys read back: whole on a linear generator, step by step on the real StyleGAN2; claims and the command line."""
 
+import re
 import sys
 from urllib.error import URLError
 
@@ -226,8 +227,19 @@ def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, t
     assert run(monkeypatch, *reading) == 2  # 16 bits cannot reach 1e-6
     assert run(monkeypatch, *reading, "--max-p", 1e-4, "--loss", "pixel") == 2
     assert "only --search adam has a choice" in capsys.readouterr().err
-    assert run(monkeypatch, *reading, "--max-p", 1e-4) == 0
-    assert capsys.readouterr().out == "0: ada (p = 3e-05)\n1: ada (p = 3e-05)\n"
+    for wrong, message in (
+        (("--max-p", 2), "max_p: 2; a probability between 0 and 1 expected"),
+        (("--attack", "sepia"), "attack: 'sepia' is unknown"),
+    ):
+        assert run(monkeypatch, *reading, *wrong) == 2
+        assert message in capsys.readouterr().err
+    assert run(monkeypatch, "attribute", grid, *users, "--max-p", 1e-4, "--attack", "none") == 0
+    read = r"\d: ada \(p = 3e-05, 0 bits from ada, residual 0\.\d grey levels\)\n"
+    assert re.fullmatch(f"({read}){{2}}", capsys.readouterr().out)
     assert run(monkeypatch, "register", "ada", *users) == 2
+    assert "registered already" in capsys.readouterr().err
+    assert run(monkeypatch, "register", "lu", *users, "--key-length", 16, "--model", "stylegan2") == 0
+    assert run(monkeypatch, "register", "eve", *users, "--key-length", 32, "--model", "ldm", "--sigma", 2) == 2
+    assert "was made with --key-length 16, --model stylegan2; leave that out" in capsys.readouterr().err
     assert run(monkeypatch, "embed", "eve", *users, "--grid", grid) == 2
     assert "no user 'eve'" in capsys.readouterr().err

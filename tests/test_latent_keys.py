@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from manifpt.errors import InputError
-from manifpt.latent.keys import Registry, parse_key, random_keys, show_key
+from manifpt.latent.keys import NOT_OURS, Registry, parse_key, random_keys, show_key
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_near_keys_and_taken_names_are_refused_and_nothing_is_written(registry):
     before = registry.path.read_bytes()
     with pytest.raises(InputError, match="key of 'bob': 2 bits from that of 'ada'; at least 3 expected"):
         registry.add("bob", "0b00000011")
-    for name in ("ada", ""):
-        with pytest.raises(InputError, match=r"user .* not in the registry yet"):
+    for name, why in (("ada", "registered already"), ("", "one line"), ("a\nb", "one line"), (NOT_OURS, "other than")):
+        with pytest.raises(InputError, match=f"^user .*{why}"):
             registry.add(name, "0b11111111")
     assert registry.path.read_bytes() == before
     registry.add("bob", "0b00000111")
@@ -82,7 +82,7 @@ def test_random_keys_keep_the_distance_until_there_is_no_room(registry):
 
 
 def test_files_that_are_no_registry_are_refused(tmp_path, registry):
-    with pytest.raises(InputError, match="not a registry"):
+    with pytest.raises(InputError, match=r"none\.json: no such file; register a first user"):
         Registry(tmp_path / "none.json")
     content = {"settings": {"key_length": 4}, "min_distance": 2, "users": {"ada": "0b0000", "bob": "0b0001"}}
     for broken in ("{", "[]", '{"settings": {}}', json.dumps(content)):
@@ -91,6 +91,7 @@ def test_files_that_are_no_registry_are_refused(tmp_path, registry):
             Registry(tmp_path / "broken.json")
     with pytest.raises(InputError, match="exists"):
         Registry.create(registry.path, {"key_length": 8})
+    assert Registry.create(registry.path, {"key_length": 16}, exist_ok=True).settings == {"key_length": 8}
     for settings, distance, what in (({}, 1, "key_length"), ({"key_length": 8}, 9, "min_distance")):
         with pytest.raises(InputError, match=f"^{what}"):
             Registry.create(tmp_path / "new.json", settings, min_distance=distance)

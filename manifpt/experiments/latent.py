@@ -73,7 +73,7 @@ SWEEP = (
     Point(key_length=32, shift=224),
     LONG,
     *(Point("ldm", shift=128, sigma=sigma) for sigma in (1.0, 2.0)),
-    *(Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02, 0.05)),
+    *(Point("shallow", sigma=sigma) for sigma in (0.003, 0.004, 0.005, 0.01, 0.02)),
 )
 
 

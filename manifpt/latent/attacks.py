@@ -13,6 +13,7 @@ from torch import Tensor
 
 from manifpt import pictures
 from manifpt.compute import seeded
+from manifpt.embeddings import check_images
 from manifpt.errors import InputError
 from manifpt.latent.directions import to_bytes, to_float
 
@@ -97,7 +98,14 @@ def modelled(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], 
 
 
 def attacked(images: np.ndarray, name: str, *, seed: int = 0) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)` after an attack, in 8 bits again; the seed is that of its noise."""
+    """Images uint8 `(n, c, h, w)` after an attack, in 8 bits again; the seed is that of its noise.
+
+    Raises
+    ------
+    InputError
+        An unknown attack; images of another type or shape.
+    """
+    check_images(images)
     attack = attack_named(name)
     with seeded(seed):
         return to_bytes(attack(to_float(images)))

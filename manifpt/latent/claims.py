@@ -12,10 +12,9 @@ from scipy.stats import binom
 
 from manifpt.errors import InputError
 from manifpt.latent.estimate import LatentEstimator
-from manifpt.latent.keys import Registry
+from manifpt.latent.keys import NOT_OURS, Registry
 from manifpt.latent.newton import NewtonEstimator
 
-NOT_OURS = "not ours"
 MAX_P = 1e-6
 
 
@@ -72,7 +71,8 @@ def attribute(
     Raises
     ------
     InputError
-        No user; a fingerprint other than the registry's; keys too short for `max_p`; wrong images.
+        No user; a fingerprint other than the registry's; `max_p` not between 0 and 1, or out of reach of such keys;
+        wrong images.
     """
     length, users = estimator.fingerprinter.key_length, np.array(list(registry.users))
     check_claims(estimator.fingerprinter.settings, registry, max_p)
@@ -86,6 +86,8 @@ def attribute(
 
 def check_claims(settings: dict, registry: Registry, max_p: float) -> None:
     """Raise `InputError` where no claim can be made: see `attribute`."""
+    if not 0 < max_p < 1:
+        raise InputError(f"max_p: {max_p:g}; a probability between 0 and 1 expected")
     if not registry.users:
         raise InputError(f"{registry.path}: no user; register one")
     if other := [name for name, value in settings.items() if registry.settings.get(name) != value]:

@@ -20,6 +20,7 @@ from manifpt.latent.keys import parse_key
 
 SCALES = ("equal", "deviation")  # sigma for all components (released), or sigma times each one's deviation
 CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
+CHECKSUM = 12  # digits of it in settings
 BATCH = 64  # images rendered at a time
 
 
@@ -56,7 +57,7 @@ class LatentFingerprinter:
     capacity
         Number of different keys.
     settings
-        All of the above parameters by name, and the name of the generator.
+        All of the above parameters by name, the name of the generator, and the beginning of its weights' checksum.
 
     Raises
     ------
@@ -85,6 +86,7 @@ class LatentFingerprinter:
         self.capacity = 2**key_length
         self.settings = {"generator": generator.name, "key_length": key_length, "shift": shift, "sigma": sigma}
         self.settings |= {"scale": scale, "repeat": repeat, "content": content, "n_pca": n_pca}
+        self.settings |= {"checksum": generator.checksum[:CHECKSUM]}
         codes = generator.latents(n_pca, seed=0)
         self.mean_ = codes.mean(0)
         _, singular, components = torch.linalg.svd((codes - self.mean_).double(), full_matrices=False)
@@ -98,11 +100,20 @@ class LatentFingerprinter:
 
     @classmethod
     def from_settings(cls, settings: dict) -> "LatentFingerprinter":
-        """The fingerprinter of a trained generator whose `settings` these are; `InputError` if they are not."""
+        """The fingerprinter of a trained generator whose `settings` these are.
+
+        Raises
+        ------
+        InputError
+            They are not such settings, or of other weights than the generator has here: what is read would be chance.
+        """
         try:
             dataset, _, label = settings["generator"].rpartition("/")
-            options = {name: value for name, value in settings.items() if name != "generator"}
-            return cls(load_generator(label, dataset=dataset), **options)
+            generator = load_generator(label, dataset=dataset)
+            if (there := settings["checksum"]) != (here := generator.checksum[:CHECKSUM]):
+                raise InputError(f"settings: of {generator.name} with weights {there}, which here has {here}")
+            options = {name: value for name, value in settings.items() if name not in ("generator", "checksum")}
+            return cls(generator, **options)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"settings: not those of a fingerprinter ({error})") from error
 
@@ -167,6 +178,10 @@ def to_float(images: np.ndarray) -> Tensor:
 
 
 def _check(d: int, key_length: int, repeat: int, shift: int, sigma: float, n_pca: int) -> None:
+    numbers = {"key_length": key_length, "repeat": repeat, "shift": shift, "n_pca": n_pca}
+    for what, number in numbers.items():
+        if not isinstance(number, int | np.integer):
+            raise InputError(f"{what}: {number!r}; a whole number expected")
     if key_length < 1 or repeat < 1 or key_length * repeat >= d:
         raise InputError(
             f"key_length: {key_length} bits on {repeat} components each; at least 1, and less than the {d} of the code"

@@ -202,7 +202,10 @@ def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Te
         shape = tuple(fingerprinter.generator.render(fingerprinter.mean_[None]).shape[1:])
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-        raise InputError(f"images: uint8 (n, {', '.join(map(str, shape))}) expected, not {images.dtype} {images.shape}")
+        raise InputError(
+            f"images: uint8 (n, {', '.join(map(str, shape))}) expected, as {fingerprinter.generator.name} makes them, "
+            f"not {images.dtype} {images.shape}"
+        )
     return to_float(images).to(fingerprinter.mean_)
 
 

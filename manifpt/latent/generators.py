@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
+from tqdm.auto import tqdm
 
 from manifpt import files, paths
 from manifpt.compute import pick_device, seeded
@@ -46,21 +47,22 @@ class LatentGenerator:
 
     def latents(self, n: int, *, seed: int) -> Tensor:
         """Draw n codes, float32 `(n, d)`; a smaller n gives the first of them."""
-        if not self.checksum:
-            return self._drawn(n, seed)
-        settings = {"checksum": self.checksum, "n": n, "seed": seed}
-        path = paths.cache() / "latents" / f"{files.settings_hash(settings)}.safetensors"
-        if not path.exists():
-            files.save_tensors(path, {"codes": self._drawn(n, seed)}, settings)
-        return files.load_tensors(path, self.device)[0]["codes"]
+        starts = range(0, n, CHUNK)
+        hidden = len(starts) == 1 or None  # None: where nobody watches
+        bar = tqdm(starts, desc=f"codes of {self.name}", leave=False, delay=5, disable=hidden)
+        return torch.cat([self._chunk(start, seed) for start in bar])[:n]
 
-    def _drawn(self, n: int, seed: int) -> Tensor:
-        parts = []
-        with torch.no_grad():
-            for start in range(0, n, CHUNK):
-                with seeded(seed, start):
-                    parts.append(self.draw(CHUNK))
-        return torch.cat(parts)[:n]
+    def _chunk(self, start: int, seed: int) -> Tensor:
+        """Codes from number `start` on, `(CHUNK, d)`."""
+        settings = {"checksum": self.checksum, "start": start, "n": CHUNK, "seed": seed}
+        path = paths.cache() / "latents" / f"{files.settings_hash(settings)}.safetensors"
+        if self.checksum and path.exists():
+            return files.load_tensors(path, self.device)[0]["codes"]
+        with torch.no_grad(), seeded(seed, start):
+            codes = self.draw(CHUNK)
+        if self.checksum:
+            files.save_tensors(path, {"codes": codes}, settings)
+        return codes
 
 
 def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", device: str = "auto") -> LatentGenerator:

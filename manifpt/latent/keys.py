@@ -10,6 +10,7 @@ import numpy as np
 from manifpt import files
 from manifpt.errors import InputError
 
+NOT_OURS = "not ours"  # in place of a user's name
 DRAWS = 1000  # keys that are tried before a registry counts as full
 LENGTHS = (1, 1024)
 
@@ -81,11 +82,13 @@ class Registry:
     Raises
     ------
     InputError
-        The file is missing or not such a registry, or breaks its own rule.
+        The file is missing or not such a registry, or breaks its own rule; nothing is changed.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        if not self.path.exists():
+            raise InputError(f"{self.path}: no such file; register a first user, which makes it")
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             self.settings, self.min_distance = dict(content["settings"]), int(content["min_distance"])
@@ -94,11 +97,15 @@ class Registry:
             for user, key in content["users"].items():
                 self.users[user] = self._checked(user, parse_key(key, length))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: not a registry of keys ({error}); `create` makes one") from error
+            raise InputError(f"{self.path}: not a registry of keys ({error}); mend it, or name another file") from error
 
     @classmethod
-    def create(cls, path: Path | str, settings: dict, *, min_distance: int | None = None) -> "Registry":
+    def create(
+        cls, path: Path | str, settings: dict, *, min_distance: int | None = None, exist_ok: bool = False
+    ) -> "Registry":
         """Write a registry without users; by default keys differ in at least a quarter of their bits.
+
+        With `exist_ok`, a file that is there is opened instead, whatever its settings.
 
         Raises
         ------
@@ -112,13 +119,16 @@ class Registry:
         if not 1 <= distance <= length:
             raise InputError(f"min_distance: {distance}; a number of bits from 1 to {length} expected")
         with files.locked(Path(path)):
-            if Path(path).exists():
+            if not Path(path).exists():
+                _write(Path(path), settings, distance, {})
+            elif not exist_ok:
                 raise InputError(f"{path}: exists; a new file expected")
-            _write(Path(path), settings, distance, {})
         return cls(path)
 
     def add(self, user: str, key: str | np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
         """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
+
+        Only of random keys does the false-positive rate of `manifpt.latent.claims` hold.
 
         Returns
         -------
@@ -127,12 +137,15 @@ class Registry:
         Raises
         ------
         InputError
-            The name is empty or taken; the key is malformed or too near to another's; no room for a random key.
+            The name is taken, or not a line of text; the key is malformed or too near to another's; no room for a
+            random key.
         """
         with files.locked(self.path):
             self.users = Registry(self.path).users
-            if not user or user in self.users:
-                raise InputError(f"user {user!r}: a name that is not empty and not in the registry yet expected")
+            if user in self.users:
+                raise InputError(f"user {user!r}: registered already in {self.path}; another name expected")
+            if not user.isprintable() or not user.strip() or user == NOT_OURS:
+                raise InputError(f"user {user!r}: a name of one line expected, other than {NOT_OURS!r}")
             length = self.settings["key_length"]
             bits = self._free(length, seed) if key is None else self._checked(user, parse_key(key, length))
             self.users[user] = bits

@@ -64,7 +64,7 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
     at
         Column of a prediction, drawn as open marks joined to the measured ones.
     """
-    figure, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
     for number, ((name, part), marker) in enumerate(zip(frame.groupby(line, sort=False), MARKERS, strict=False)):
         part, below = part.sort_values(x), number % 2 == 0
         errors = {"xerr": part[f"{x}_sd"], "yerr": part[f"{y}_sd"]}
@@ -75,7 +75,7 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
             ax.annotate(row[label], (row[x], row[y]), fontsize=8, **beside)
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(figure)
     return figure
 

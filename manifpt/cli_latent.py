@@ -45,11 +45,12 @@ def latent_register(
     """
     from manifpt.latent.directions import LatentFingerprinter
     from manifpt.latent.generators import load_generator
-    from manifpt.latent.keys import Registry, parse_key, show_key
+    from manifpt.latent.keys import Registry, check_name, parse_key, show_key
 
     options = {"key_length": key_length, "shift": shift, "sigma": sigma}
     given = {name: value for name, value in options.items() if value is not None}
     if not registry.exists():
+        check_name(user)
         files.check_writable(registry, ending=".json")
         length = given.setdefault("key_length", 32)
         if key:
@@ -58,7 +59,8 @@ def latent_register(
         generator = load_generator(model or "stylegan2", dataset=dataset or "gm-fashion")
         Registry.create(registry, LatentFingerprinter(generator, **given, **repeated).settings, exist_ok=True)
     known = Registry(registry)
-    settled = dict(zip(("dataset", "model"), known.settings["generator"].split("/"), strict=True)) | known.settings
+    generated_by = known.settings.get("generator", "/").split("/")
+    settled = dict(zip(("dataset", "model"), generated_by, strict=True)) | known.settings
     given |= {name: value for name, value in (("model", model), ("dataset", dataset)) if value}
     if other := [name for name, value in given.items() if value != settled[name]]:
         shown = ", ".join(f"--{name.replace('_', '-')} {settled[name]}" for name in other)
@@ -140,7 +142,7 @@ def latent_attribute(
     for done in range(0, len(images), AT_A_TIME):
         claims = attribute(images[done : done + AT_A_TIME], estimator, known, max_p=max_p)
         for number, decision in enumerate(claims.decision):
-            nearest, loss_ = claims.distances[number].argmin(), claims.loss[number]
+            nearest, end = claims.distances[number].argmin(), claims.loss[number]
             bits = f"{claims.distances[number, nearest]} bits from {claims.users[nearest]}"
-            left = f"residual {GREY * loss_:.1f} grey levels" if search == "newton" else f"loss {loss_:.2g}"
+            left = f"residual {GREY * end:.1f} grey levels" if search == "newton" else f"loss {end:.2g}"
             typer.echo(f"{done + number}: {decision} (p = {claims.p[number]:.1g}, {bits}, {left})")

@@ -217,6 +217,7 @@ def run(monkeypatch, *words):
 def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, tmp_path):
     users, grid = ("--registry", tmp_path / "users.json"), tmp_path / "ada.png"
     assert run(monkeypatch, "register", "ada", *users, "--key", "0b12") == 2
+    assert run(monkeypatch, "register", NOT_OURS, *users) == 2
     assert not users[1].exists()  # whose settings would have stayed
     assert run(monkeypatch, "register", "ada", *users, "--key", "0xa5c3", "--key-length", 16) == 0
     assert run(monkeypatch, "register", "bob", *users) == 0

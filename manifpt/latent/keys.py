@@ -57,6 +57,12 @@ def show_key(bits: np.ndarray) -> str:
     return "0b" + "".join(map(str, bits))
 
 
+def check_name(user: str) -> None:
+    """`InputError` for a user's name that is not one line of text, or that says that there is no user."""
+    if not user.isprintable() or not user.strip() or user == NOT_OURS:
+        raise InputError(f"user {user!r}: a name of one line expected, other than {NOT_OURS!r}")
+
+
 def random_keys(n: int, length: int, rng: np.random.Generator) -> np.ndarray:
     """Independent uniform bits, uint8 `(n, length)`."""
     return rng.integers(0, 2, (n, length), np.uint8)
@@ -142,10 +148,9 @@ class Registry:
         """
         with files.locked(self.path):
             self.users = Registry(self.path).users
+            check_name(user)
             if user in self.users:
                 raise InputError(f"user {user!r}: registered already in {self.path}; another name expected")
-            if not user.isprintable() or not user.strip() or user == NOT_OURS:
-                raise InputError(f"user {user!r}: a name of one line expected, other than {NOT_OURS!r}")
             length = self.settings["key_length"]
             bits = self._free(length, seed) if key is None else self._checked(user, parse_key(key, length))
             self.users[user] = bits

@@ -1,6 +1,9 @@
 """Where to compute, and in which precision."""
 
 import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 import torch
@@ -55,3 +58,24 @@ def seeded(*numbers: int):
         entropy = (len(numbers), *numbers)  # their count too, since a trailing zero alone changes nothing
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         yield
+
+
+def spread(one: Callable, todo: Sequence, jobs: int) -> Iterator:
+    """What a function makes of each task, as soon as it is done: by itself, or by several processes.
+
+    With several `jobs`, each has its share of the threads: on a few cores that is faster than one task after another,
+    each with all of them. Function and tasks are pickled.
+    """
+    if jobs == 1:
+        yield from map(one, todo)
+        return
+    share = max(1, torch.get_num_threads() // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+        futures = [pool.submit(one, task) for task in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:  # interrupted, or a task failed: the others need not be waited for
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from manifpt.compute import autocast, fast_bf16, pick_device, seeded
+from manifpt.compute import autocast, fast_bf16, pick_device, seeded, spread
 from manifpt.errors import InputError
 
 CPU = torch.device("cpu")
@@ -62,3 +62,18 @@ def test_seeded_leaves_the_global_generators_untouched():
         torch.randn(1 // 0)
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+
+
+def threads(task):
+    if task == 2:
+        raise FileNotFoundError(task)
+    return task, torch.get_num_threads()
+
+
+def test_tasks_are_spread_over_processes_that_share_the_threads():
+    share = max(1, torch.get_num_threads() // 2)
+    assert sorted(spread(threads, [0, 1, 3], 2)) == [(task, share) for task in (0, 1, 3)]
+    assert list(spread(threads, [3, 1], 1)) == [(task, torch.get_num_threads()) for task in (3, 1)]
+    for jobs in (1, 2):
+        with pytest.raises(FileNotFoundError):
+            list(spread(threads, [0, 2], jobs))

@@ -12,7 +12,7 @@ from manifpt.latent.directions import LatentFingerprinter, to_float
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
-from manifpt.latent.theory import linear_generator
+from manifpt.latent.theory import jacobian, linear_generator, predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STRONG, WEAK, SHALLOW = (
@@ -49,6 +49,18 @@ class TestKeys:
         assert weak["separation"] == pytest.approx(strong["separation"] / 100, rel=0.05)
         assert "separation" not in shallow
 
+    def test_directions_are_ranked_where_they_are_not_read_alike(self, gm):
+        reading = latent.Reading(gm.name, STRONG, 20, 0)
+        _, right = reading.read(reading.images)
+        assert right.all()
+        assert "ranking" not in reading.predict(right)
+        derivative = jacobian(reading.fingerprinter.generator, reading.fingerprinter.mean_)
+        weakest = predict(reading.fingerprinter, derivative, prior=True).separation.argsort()
+        for place, bit in enumerate(weakest):
+            right[: 8 - place, bit] = False
+        assert reading.predict(right)["ranking"] == pytest.approx(1)
+        assert reading.predict(~right)["ranking"] == pytest.approx(-1)
+
     def test_other_readers_are_tried_at_short_and_long_keys(self, gm, monkeypatch):
         long = Point(key_length=8, shift=8, sigma=2.0)
         for name, value in {"DEFAULT": STRONG, "LONG": long}.items():
@@ -57,6 +69,13 @@ class TestKeys:
         frame = latent.latent_keys(gm, sweep=(), readers=("newton", "adam"), seeds=(0,), n=2)
         assert [values(frame, point, "adam")["key_accuracy"] for point in (STRONG, long)] == [1, 1]
         assert set(frame["method"]) == {"adam"}
+
+    def test_two_processes_share_the_runs(self, gm):
+        shallow = Point("shallow", key_length=4, shift=240, sigma=0.1)  # of StyleGAN2: they know no patch
+        options = {"sweep": (shallow,), "attacks": ("none", "blur"), "seeds": (0,), "n": 3}
+        frame = latent.latent_attacks(gm, jobs=2, **options)
+        assert values(frame, shallow, "none")["key_accuracy"] == 1
+        assert set(frame["method"]) == {"none", "blur"}
 
     def test_an_interrupted_table_goes_on(self, gm, tmp_path, monkeypatch):
         path, read, taken = tmp_path / "latent_keys.csv", latent.Reading.read, []

@@ -1,9 +1,10 @@
 """The result tables as a batch: which experiment, on which datasets, at which size, into which file."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import joblib
 import pandas as pd
 
 from manifpt import paths
@@ -51,15 +52,18 @@ class Table:
     inputs
         The datasets of each part.
     smoke
-        Options of a run of some minutes; the full profile has none.
+        Options of a run of some minutes.
     summary
         Rows to a frame that fits a screen.
+    full
+        Options of the full profile.
     """
 
     compute: Callable[..., pd.DataFrame]
     inputs: tuple[tuple[str, ...], ...]
     smoke: dict
     summary: Callable[[pd.DataFrame], pd.DataFrame] = summary
+    full: dict = field(default_factory=dict)
 
 
 RGB = ("manifpt-rgb-nearest",)
@@ -70,6 +74,7 @@ FEW = {"seeds": (0,), "n": 2}
 SET = {"seeds": (0,), "sets": ("full",), "recipe": Recipe(5), "n_test": 20}
 WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": Recipe(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
+SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
@@ -84,10 +89,12 @@ TABLES = {
     "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
     "synthesis-training": Table(synthesis_training.synthesis_training, EACH, WAY),
     "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
-    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}),
-    "latent-quality": Table(latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}),
-    "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}),
-    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}),
+    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}, **SPREAD),
+    "latent-quality": Table(
+        latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}, **SPREAD
+    ),
+    "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}, **SPREAD),
+    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
 }
 
 
@@ -135,7 +142,7 @@ def _parts(
     chosen: dict[str, Table], datasets: Sequence[str], profile: str
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     for name, table in chosen.items():
-        options = table.smoke if profile == "smoke" else {}
+        options = table.smoke if profile == "smoke" else table.full
         for inputs in table.inputs:
             if not datasets or inputs[0] in datasets:
                 frame = table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)

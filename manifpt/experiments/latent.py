@@ -1,19 +1,22 @@
 """Latent fingerprints measured: what is read of keys, what keys cost, what attacks leave of them.
 
 Three tables. Their column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
-attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts.
+attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. Several `jobs` are processes, see
+`manifpt.compute.spread`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
+from manifpt.compute import spread
 from manifpt.embeddings import embed
 from manifpt.gm import GMDataset
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
@@ -29,6 +32,7 @@ from manifpt.metrics import frechet_distance
 from manifpt.results import Results
 from manifpt.zoo.perceptual import Perceptual
 
+RUN = ("dataset", "task", "method", "n_per_class", "seed")
 CONTENTS = 3  # where the generator is linearised, for a prediction
 REPEAT = {"ldm": 3}  # components a bit
 TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
@@ -80,9 +84,9 @@ SWEEP = (
 class Reading:
     """One point's keys and images of one seed, and those who read them."""
 
-    def __init__(self, gm: GMDataset, point: Point, n: int, seed: int):
+    def __init__(self, dataset: str, point: Point, n: int, seed: int):
         self.point, self.seed, self.n = point, seed, n
-        self.fingerprinter = point.fingerprinter(gm.name)
+        self.fingerprinter = point.fingerprinter(dataset)
         self.keys = random_keys(n, point.key_length, np.random.default_rng(seed))
         self.shallow = None
         if point.model == "shallow":
@@ -90,29 +94,33 @@ class Reading:
         self.images = (self.shallow or self.fingerprinter).embed(self.keys, n, seed + 1)
         self.plain = self.fingerprinter.embed(None, n, seed + 1)
 
-    def read(self, images: np.ndarray, reader: str = "newton", **options) -> dict[str, float]:
-        """Share of whole keys and of bits, and of latent ones the residual that is left."""
+    def read(self, images: np.ndarray, reader: str = "newton", **options) -> tuple[dict[str, float], np.ndarray]:
+        """Share of whole keys and of bits, of latent ones the residual that is left; and which bits are right."""
         if self.shallow:
             bits, scores = self.shallow.read(images), {}
         else:
             found = READERS[reader](self.fingerprinter, **options).estimate(images, seed=self.seed)
             bits, scores = found.bits, {"residual": float(found.loss.mean())}
         right = bits == self.keys
-        return {"key_accuracy": right.all(1).mean(), "bit_accuracy": right.mean()} | scores
+        return {"key_accuracy": right.all(1).mean(), "bit_accuracy": right.mean()} | scores, right
 
-    def predict(self, noise: float = ROUNDING) -> dict[str, float]:
-        """What the linearisation at some of the contents says."""
+    def predict(self, right: np.ndarray, noise: float = ROUNDING) -> dict[str, float]:
+        """What the linearisation at some of the contents says, and how it ranks directions where they differ."""
         codes = self.fingerprinter.compose(
             self.fingerprinter.contents(CONTENTS, seed=self.seed + 1),
             self.fingerprinter.mean_.new_full((CONTENTS, self.point.key_length), 0.5),
         )
         derivatives = [jacobian(self.fingerprinter.generator, code) for code in codes]
         found = [predict(self.fingerprinter, derivative, noise=noise, prior=True) for derivative in derivatives]
-        return {
+        separation = np.stack([one.separation for one in found])  # (contents, key_length)
+        scores = {
             "predicted_bit_accuracy": 1 - np.mean([one.bit_error.mean() for one in found]),
             "predicted_key_accuracy": np.mean([np.prod(1 - one.bit_error) for one in found]),
-            "separation": np.median([one.separation.min() for one in found]),
+            "separation": np.median(separation.min(1)),
         }
+        if np.ptp(accuracy := right.mean(0)) > 0:
+            scores["ranking"] = spearmanr(separation.mean(0), accuracy).statistic
+        return scores
 
 
 def _warmed(steps: int, **options) -> Callable:
@@ -138,6 +146,7 @@ def latent_keys(
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 34,
     path: Path | None = None,
+    jobs: int = 1,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Read keys at every point by Gauss-Newton, at two of them by the other readers, too; rows at `path` are kept.
@@ -145,16 +154,18 @@ def latent_keys(
     Returns
     -------
     Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
-    ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``.
+    ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``, and ``ranking``: Spearman's correlation
+    over the bits of a key of separation and accuracy.
     """
     runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
     runs += [(point, name) for point in (DEFAULT, LONG) for name in readers if name != "newton"]
+    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
+    return _table(gm, runs, _keys, search=SEARCH, **options)
 
-    def measure(reading: Reading, method: str) -> dict[str, float]:
-        scores = reading.read(reading.images, method)
-        return scores | reading.predict() if method == "newton" else scores
 
-    return _table(gm, runs, measure, search=SEARCH, seeds=seeds, n=n, path=path, progress=progress)
+def _keys(reading: Reading, method: str) -> dict[str, float]:
+    scores, right = reading.read(reading.images, method)
+    return scores | reading.predict(right) if method == "newton" else scores
 
 
 def latent_quality(
@@ -164,6 +175,7 @@ def latent_quality(
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 1000,
     path: Path | None = None,
+    jobs: int = 1,
     progress: bool = False,
 ) -> pd.DataFrame:
     """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
@@ -173,18 +185,19 @@ def latent_quality(
     Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
     more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
     """
+    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
+    return _table(gm, [(point, "twins") for point in sweep], _quality, **options)
 
-    def measure(reading: Reading, method: str) -> dict[str, float]:
-        others = (reading.fingerprinter.embed(None, n, 1000 + 2 * reading.seed + i) for i in range(2))
-        marked, plain, again = (embed(images, "sl") for images in (reading.images, *others))
-        distance = Perceptual()
-        pairs = [to_float(images).split(100) for images in (reading.images, reading.plain)]
-        twins = [distance(a, b).mean().item() for a, b in zip(*pairs, strict=True)]
-        rms = (to_float(reading.images) - to_float(reading.plain)).square().mean((1, 2, 3)).sqrt().mean()
-        scores = {"fd": frechet_distance(marked, plain), "fd_floor": frechet_distance(again, plain)}
-        return scores | {"perceptual": np.mean(twins), "rms": float(rms)}
 
-    return _table(gm, [(point, "twins") for point in sweep], measure, seeds=seeds, n=n, path=path, progress=progress)
+def _quality(reading: Reading, method: str) -> dict[str, float]:
+    others = (reading.fingerprinter.embed(None, reading.n, 1000 + 2 * reading.seed + i) for i in range(2))
+    marked, plain, again = (embed(images, "sl") for images in (reading.images, *others))
+    distance = Perceptual()
+    pairs = [to_float(images).split(100) for images in (reading.images, reading.plain)]
+    twins = [distance(a, b).mean().item() for a, b in zip(*pairs, strict=True)]
+    rms = (to_float(reading.images) - to_float(reading.plain)).square().mean((1, 2, 3)).sqrt().mean()
+    scores = {"fd": frechet_distance(marked, plain), "fd_floor": frechet_distance(again, plain)}
+    return scores | {"perceptual": np.mean(twins), "rms": float(rms)}
 
 
 REMOVAL = "remove"  # by someone who has the generator: read, and render without the key
@@ -200,6 +213,7 @@ def latent_attacks(
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 8,
     path: Path | None = None,
+    jobs: int = 1,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
@@ -209,21 +223,22 @@ def latent_attacks(
     Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
     """
     methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
+    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
+    return _table(gm, methods, _attacked, search=SEARCH, **options)
 
-    def measure(reading: Reading, method: str) -> dict[str, float]:
-        name, _, known = method.partition(" ")
-        if name == REMOVAL:
-            found = NewtonEstimator(reading.fingerprinter, starts=1).estimate(reading.images, seed=reading.seed)
-            images = without_key(reading.fingerprinter, found)
-        else:
-            images = attacked(reading.images, name, seed=reading.seed)
-        change = (to_float(images) - to_float(reading.images)).square().mean((1, 2, 3)).sqrt().mean()
-        scores = reading.read(images, starts=1, attack=name if known else "none")
-        if name == "noise" and not reading.shallow:
-            scores |= reading.predict(NOISE)
-        return scores | {"rms": float(change)}
 
-    return _table(gm, methods, measure, search=SEARCH, seeds=seeds, n=n, path=path, progress=progress)
+def _attacked(reading: Reading, method: str) -> dict[str, float]:
+    name, _, known = method.partition(" ")
+    if name == REMOVAL:
+        found = NewtonEstimator(reading.fingerprinter, starts=1).estimate(reading.images, seed=reading.seed)
+        images = without_key(reading.fingerprinter, found)
+    else:
+        images = attacked(reading.images, name, seed=reading.seed)
+    change = (to_float(images) - to_float(reading.images)).square().mean((1, 2, 3)).sqrt().mean()
+    scores, right = reading.read(images, starts=1, attack=name if known else "none")
+    if name == "noise" and not reading.shallow:
+        scores |= reading.predict(right, NOISE)
+    return scores | {"rms": float(change)}
 
 
 def _known(point: Point, attack: str) -> tuple[str, ...]:
@@ -248,27 +263,39 @@ def _table(
     seeds: Sequence[int],
     n: int,
     path: Path | None,
+    jobs: int,
     progress: bool,
 ) -> pd.DataFrame:
-    """Rows of every run and seed; those already at `path`, of the same checkpoints and search, are kept."""
+    """Rows of every run and seed; those already at `path`, of the same checkpoints and search, are kept.
+
+    Seed by seed, so that an interrupted table has all points of its first seeds.
+    """
     results = {}
     for model in sorted({point.model for point, _ in runs}):
         searched = {"search": search} if search and model != "shallow" else {}
         results[model] = Results(path, {"generators": {model: checksum(gm, model)}, **searched})
-    reading = lru_cache(maxsize=1)(lambda point, seed: Reading(gm, point, n, seed))
-    for (point, method), seed in tqdm(list(_each(runs, seeds)), unit="run", disable=not progress):
-        key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
-        if not results[point.model].has(**key):
-            started = time.perf_counter()
-            scores = measure(reading(point, seed), method)
-            results[point.model].add(scores, n=n, seconds=time.perf_counter() - started, **key)
+    every = [(point, method, seed) for seed in seeds for point, method in runs]
+    keys = {run: dict(zip(RUN, (gm.name, str(run[0]), run[1], n, run[2]), strict=True)) for run in every}
+    todo = [run for run in every if not results[run[0].model].has(**keys[run])]
+    rows = spread(partial(_run, measure=measure, dataset=gm.name, n=n), todo, jobs)
+    for run, scores, seconds in tqdm(rows, total=len(todo), unit="run", disable=not progress):
+        results[run[0].model].add(scores, n=n, seconds=seconds, **keys[run])
     methods = [method for _, method in runs]
     return pd.concat([table.of(dataset=gm.name, methods=methods) for table in results.values()], ignore_index=True)
 
 
-def _each(runs: Sequence, seeds: Sequence[int]) -> Iterator:
-    """Seed by seed, so that an interrupted table has all points of its first seeds."""
-    return ((run, seed) for seed in seeds for run in runs)
+def _run(run: tuple[Point, str, int], *, measure: Callable, dataset: str, n: int) -> tuple[tuple, dict, float]:
+    """A run, its scores, and the seconds that it took."""
+    point, method, seed = run
+    started = time.perf_counter()
+    scores = measure(_reading(dataset, point, n, seed), method)
+    return run, scores, time.perf_counter() - started
+
+
+@lru_cache(maxsize=1)
+def _reading(dataset: str, point: Point, n: int, seed: int) -> Reading:
+    """For methods in a row that share it."""
+    return Reading(dataset, point, n, seed)
 
 
 def checksum(gm: GMDataset, model: str) -> str:

@@ -3,13 +3,15 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from manifpt.experiments.latent import Point, checksum
+from manifpt.compute import spread
+from manifpt.experiments.latent import RUN, Point, checksum
 from manifpt.gm import GMDataset
 from manifpt.latent.claims import NOT_OURS, attribute
 from manifpt.latent.keys import Registry
@@ -29,6 +31,7 @@ def latent_claims(
     n: int = 21,
     steps: int = 60,
     path: Path | None = None,
+    jobs: int = 1,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Attribute n images of each class of the dataset (the method), and n of each of the method ``own``.
@@ -48,19 +51,21 @@ def latent_claims(
         "search": SEARCH,
     }
     results = Results(path, settings)
-    runs = [(method, seed) for seed in seeds for method in (OWN, *gm.classes)]
-    for method, seed in tqdm(runs, unit="run", disable=not progress):
-        key = {"dataset": gm.name, "task": str(point), "method": method, "n_per_class": n, "seed": seed}
-        if not results.has(**key):
-            started = time.perf_counter()
-            scores = _measure(gm, point, users, method, n=n, steps=steps, seed=seed)
-            results.add(scores, n=n, seconds=time.perf_counter() - started, **key)
+    every = [(method, seed) for seed in seeds for method in (OWN, *gm.classes)]
+    keys = {run: dict(zip(RUN, (gm.name, str(point), run[0], n, run[1]), strict=True)) for run in every}
+    todo = [run for run in every if not results.has(**keys[run])]
+    rows = spread(partial(_measure, gm=gm, point=point, users=users, n=n, steps=steps), todo, jobs)
+    for run, scores, seconds in tqdm(rows, total=len(todo), unit="run", disable=not progress):
+        results.add(scores, n=n, seconds=seconds, **keys[run])
     return results.of(dataset=gm.name, methods=[OWN, *gm.classes])
 
 
 def _measure(
-    gm: GMDataset, point: Point, users: int, method: str, *, n: int, steps: int, seed: int
-) -> dict[str, float]:
+    run: tuple[str, int], *, gm: GMDataset, point: Point, users: int, n: int, steps: int
+) -> tuple[tuple, dict[str, float], float]:
+    """A run, its scores, and the seconds that it took."""
+    method, seed = run
+    started = time.perf_counter()
     fingerprinter = point.fingerprinter(gm.name)
     with tempfile.TemporaryDirectory() as folder:
         registry = Registry.create(Path(folder) / "users.json", fingerprinter.settings)
@@ -75,4 +80,5 @@ def _measure(
     claimed = claims.decision != NOT_OURS
     wrong = claimed & (claims.decision != names) if method == OWN else claimed
     nearest, residual = float(claims.distances.min()), float(claims.loss.mean())
-    return {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}
+    scores = {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}
+    return run, scores, time.perf_counter() - started

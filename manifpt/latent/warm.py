@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt import paths, training
+from manifpt import files, paths, training
 from manifpt.compute import seeded
 from manifpt.errors import InputError
 from manifpt.latent.attacks import attack_named
@@ -106,5 +106,6 @@ def train_warm_start(
     settings = {"fingerprint": fingerprinter.settings, "generator": fingerprinter.generator.checksum}
     settings |= {"seed": seed, "steps": steps, "attack": attack}
     folder = folder or paths.runs() / "latent"
-    training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=folder)
+    with files.locked(folder / files.settings_hash(settings)):  # who comes second finds it trained
+        training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=folder)
     return WarmStart(fingerprinter, task.average.module)

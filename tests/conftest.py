@@ -27,7 +27,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def reals():
     """Images of a set by split: ``reals(name)`` gives ``{split: uint8 (n, c, 32, 32)}``, read once a session."""
-    from manifpt.real import SPLITS, load_real
+    from manifpt.data.real import SPLITS, load_real
 
     known = {}
 

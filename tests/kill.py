@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from manifpt import files, paths
+from manifpt.utils import files, paths
 
-MANIFPT = [sys.executable, "-m", "manifpt.cli"]
+MANIFPT = [sys.executable, "-m", "manifpt"]
 EXAMPLE = [str(paths.data() / "example" / part) for part in ("real", "generated")]
 TABLE = """
 import sys
@@ -37,7 +37,7 @@ table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
 ZOO = """
 import sys
 from pathlib import Path
-from manifpt import training
+from manifpt.nn import training
 from manifpt.zoo import publish
 from manifpt.zoo.train import train
 training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time

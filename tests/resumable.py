@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from manifpt import training
-from manifpt.compute import seeded
-from manifpt.training import Task, random_batches
+from manifpt.nn import training
+from manifpt.nn.training import Task, random_batches
+from manifpt.utils.compute import seeded
 
 
 class Killed(Exception):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from manifpt import recipes
 from manifpt.attribution import Attributor
-from manifpt.errors import InputError
-from manifpt.networks import Pointwise, build
+from manifpt.nn import recipes
+from manifpt.nn.classifiers import Pointwise, build
+from manifpt.utils.errors import InputError
 
 FAST = {"batch_size": 8, "epochs": 3}
 
@@ -111,10 +111,10 @@ def test_pointwise_is_a_convolution(stride):
 def test_imagenet_filters_keep_the_scale_of_grey_images(monkeypatch):
     from torchvision.models import resnet50
 
-    from manifpt import networks
+    from manifpt.nn import classifiers
 
     weights = resnet50().state_dict()
-    monkeypatch.setattr(networks, "_imagenet", lambda: dict(weights))
+    monkeypatch.setattr(classifiers, "_imagenet", lambda: dict(weights))
     grey = build("resnet50", classes=2, mean=np.zeros((1, 1, 1)), sd=np.ones((1, 1, 1)), weights="imagenet").body.conv1
     colour = weights["conv1.weight"]
     x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -322,7 +322,7 @@ def test_prediction_of_other_data_or_before_training_is_refused(fitted, tmp_path
 
 
 def test_foreign_files_are_refused(tmp_path):
-    from manifpt.files import save_tensors
+    from manifpt.utils.files import save_tensors
 
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
     save_tensors(tmp_path / "generator.safetensors", {"mean": torch.ones(2)}, {"model": "dcgan"})

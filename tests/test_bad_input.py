@@ -22,14 +22,15 @@ import pytest
 import torch
 from PIL import Image
 
-from manifpt import cli, folders
 from manifpt.attribution import Attributor
+from manifpt.cli.app import app
+from manifpt.data.real import check_disjoint, load_real
 from manifpt.fingerprints import Fingerprint
-from manifpt.gm import load_gm
+from manifpt.folders.own import load_fingerprints
+from manifpt.folders.survey import survey
+from manifpt.folders.tracing import train
 from manifpt.manifold import Manifold
-from manifpt.own import load_fingerprints
-from manifpt.real import check_disjoint, load_real
-from manifpt.tracing import train
+from manifpt.zoo.dataset import load_gm
 from manifpt.zoo.sample import sample
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), np.uint8)
@@ -40,7 +41,7 @@ LABELS = ["a", "b"] * 15
 def good(tmp_path_factory):
     """Good folders with a classifier, ``clf``, trained on them for one epoch."""
     folder = own_images.make(tmp_path_factory.mktemp("good"))
-    found = folders.survey(folder / "real", folder / "generated")
+    found = survey.survey(folder / "real", folder / "generated")
     train(found, Manifold(), folder / "clf", epochs=1)
     return folder
 
@@ -56,10 +57,10 @@ def here(good, tmp_path, monkeypatch):
 def verdict(monkeypatch, capsys, action):
     """Exit code and error line of an action: the words of a command, or a function called in its place."""
     if callable(action):
-        monkeypatch.setattr(cli, "app", lambda **_: action())
+        monkeypatch.setattr(app, "app", lambda **_: action())
     monkeypatch.setattr(sys, "argv", ["manifpt", *([] if callable(action) else action.split())])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        app.main()
     return end.value.code, capsys.readouterr().err
 
 
@@ -396,7 +397,7 @@ def refuse(*_):
 
 def check(monkeypatch, capsys, here, action, message):
     """The whole rule: code 2, one line, what it says, and a folder in which nothing has changed."""
-    monkeypatch.setattr(folders.Stream, "rows", refuse)
+    monkeypatch.setattr(survey.Stream, "rows", refuse)
     before = own_images.state(here)
     code, line = verdict(monkeypatch, capsys, action)
     assert message in line
@@ -454,7 +455,7 @@ def test_what_one_has_no_right_to_is_named(monkeypatch, capsys, here, name, aske
         return real(path, *words, **options)
 
     monkeypatch.setattr(asked, refused)
-    monkeypatch.setattr(folders.Stream, "rows", refuse)
+    monkeypatch.setattr(survey.Stream, "rows", refuse)
     code, line = verdict(monkeypatch, capsys, TRAIN)
     assert f"manifpt: {name}" in line
     assert "ermission denied" in line
@@ -483,7 +484,7 @@ def test_no_room_is_said_before_any_work(monkeypatch, capsys, here):
 TMPFS = """
 mount -t tmpfs -o size=600k tmpfs "$1" || exit 77
 cd "$1" && mkdir home && export MANIFPT_HOME="$1/home"
-"$2" -m manifpt.cli fingerprint "$3/real" "$3/generated" --size 256 --out fp.npz
+"$2" -m manifpt fingerprint "$3/real" "$3/generated" --size 256 --out fp.npz
 code=$?
 find . -type f -size +0
 exit $code
@@ -508,4 +509,4 @@ def test_small_disk_is_left_clean(tmp_path):
 def test_debug_shows_the_traceback(monkeypatch, here):
     monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *FINGERPRINT.split(), "--size", "7"])
     with pytest.raises(ValueError, match="size: 7"):
-        cli.main()
+        app.main()

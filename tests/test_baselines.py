@@ -4,12 +4,13 @@ import pytest
 import scipy.optimize
 import torch
 
-from manifpt import baselines, pictures
+from manifpt import baselines
 from manifpt.baselines import durall20, dzanic20, marra19, mccloskey18, nataraj19, wang20, yu19
 from manifpt.baselines.intensity import intensity
-from manifpt.errors import InputError
-from manifpt.networks import build
-from manifpt.real import load_real
+from manifpt.data import pictures
+from manifpt.data.real import load_real
+from manifpt.nn.classifiers import build
+from manifpt.utils.errors import InputError
 
 
 def constant(level, c=1, size=32):

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from manifpt import paths
-from manifpt.errors import InputError
-from manifpt.experiments import batch
+from manifpt.experiments import tables
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
 
 
 @pytest.fixture
@@ -18,29 +18,29 @@ def computed(monkeypatch):
         return pd.DataFrame({"dataset": [gms[0].name]})
 
     inputs = ("gm-fashion",), ("gm-fashion", "gm-photo"), ("gm-photo", "gm-fashion")
-    monkeypatch.setattr(batch, "TABLES", {"2": batch.Table(compute, inputs, {"seeds": (0,)}, pd.DataFrame.copy)})
+    monkeypatch.setattr(tables, "TABLES", {"2": tables.Table(compute, inputs, {"seeds": (0,)}, pd.DataFrame.copy)})
     return calls
 
 
 class TestCompute:
     def test_chosen_parts_with_the_profiles_options(self, computed, tmp_path, monkeypatch):
         monkeypatch.setattr(paths, "results", lambda: tmp_path)
-        assert len(list(batch.compute(["2"], ["gm-fashion"], profile="full"))) == 2
+        assert len(list(tables.compute(["2"], ["gm-fashion"], profile="full"))) == 2
         assert computed == [(["gm-fashion"], {}), (["gm-fashion", "gm-photo"], {})]
         assert (tmp_path / "table2.csv").exists()
 
     def test_smoke_rows_are_not_among_the_results(self, computed):
-        list(batch.compute(profile="smoke", resume=True))
+        list(tables.compute(profile="smoke", resume=True))
         assert computed[0][1] == {"seeds": (0,)}
-        assert paths.results() not in batch.path_of("2", "smoke").parents
+        assert paths.results() not in tables.path_of("2", "smoke").parents
 
     def test_rows_are_never_overwritten(self, computed, tmp_path, monkeypatch):
         monkeypatch.setattr(paths, "results", lambda: tmp_path)
         (tmp_path / "table2.csv").write_text("precious\n")
         with pytest.raises(InputError, match="--resume"):
-            batch.compute(profile="full")
+            tables.compute(profile="full")
         assert not computed
-        list(batch.compute(profile="full", resume=True))
+        list(tables.compute(profile="full", resume=True))
         assert len(computed) == 3
 
     @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ class TestCompute:
     )
     def test_wrong_input_at_once(self, options, message):
         with pytest.raises(InputError, match=message):
-            batch.compute(**options)
+            tables.compute(**options)
 
 
 def test_names_of_the_files():
-    assert [batch.path_of(name, "full").name for name in batch.TABLES] == [
+    assert [tables.path_of(name, "full").name for name in tables.TABLES] == [
         "table2.csv",
         "resnet50.csv",
         "table4.csv",
@@ -83,6 +83,6 @@ def test_summary_by_hand():
     frame = pd.DataFrame(
         [key | {"method": m, "value": v} for m, v in (("yu19", 0.5), ("yu19", 0.7), ("durall20", 0.25))]
     )
-    table = batch.summary(frame)
+    table = tables.summary(frame)
     assert table.index.tolist() == ["yu19", "durall20"]
     assert table["all", "accuracy", 10].tolist() == ["0.600 ± 0.141", "0.250"]

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifpt import plotting, reproduce
-from manifpt.browser import Browser
-from manifpt.errors import InputError
-from manifpt.execute import WIDGET
+from manifpt import plotting
 from manifpt.manifold import Manifold
+from manifpt.notebooks import run
+from manifpt.notebooks.execute import WIDGET
+from manifpt.plotting.browser import Browser
+from manifpt.utils.errors import InputError
 
 NOTEBOOK = """
 import numpy as np
-from manifpt.browser import Browser
+from manifpt.plotting.browser import Browser
 from manifpt.manifold import Manifold
 images = np.random.default_rng(0).integers(0, 256, (9, 1, 8, 8), np.uint8)
 Browser({"a": images}, Manifold().fit(images))
@@ -76,7 +77,7 @@ def test_an_executed_notebook_keeps_the_picture_and_no_dead_widget(tmp_path, mon
     (tmp_path / "params/smoke.yaml").write_text("")
     parameters = new_code_cell("seed: int = 0  # of nothing", metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[parameters, new_code_cell(NOTEBOOK)]), tmp_path / "00.ipynb")
-    (record,) = reproduce.run(reproduce.plan(tmp_path, in_place=True))
+    (record,) = run.run(run.plan(tmp_path, in_place=True))
     assert record.ok, record.error
     book = nbformat.read(tmp_path / "00.ipynb", as_version=4)
     (output,) = book.cells[1].outputs

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 
-from manifpt import cache, paths
+from manifpt.utils import cache, paths
 
 KILLED_WHILE_WRITING = """
 import os, signal
-from manifpt import cache
+from manifpt.utils import cache
 class Fatal:
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGKILL)

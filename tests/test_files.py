@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from manifpt import files
-from manifpt.errors import InputError
+from manifpt.utils import files
+from manifpt.utils.errors import InputError
 
 
 def names(folder):

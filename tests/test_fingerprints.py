@@ -3,8 +3,8 @@ import oracles
 import pytest
 
 from manifpt import fingerprints
-from manifpt.errors import InputError
 from manifpt.fingerprints import Fingerprint, Statement
+from manifpt.utils.errors import InputError
 
 
 def make(n=40, shape=(3, 4, 4), seed=0):

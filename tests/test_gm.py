@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from manifpt import files, paths
-from manifpt.errors import InputError
-from manifpt.gm import GMDataset, draw, load_gm
-from manifpt.real import check_disjoint, load_real
+from manifpt.data.real import check_disjoint, load_real
+from manifpt.utils import files, paths
+from manifpt.utils.errors import InputError
 from manifpt.zoo import quality as scores
-from manifpt.zoo.registry import CHANNELS, DATASETS, MODELS, plan
+from manifpt.zoo.dataset import GMDataset, draw, load_gm
+from manifpt.zoo.models import CHANNELS, DATASETS, MODELS, plan
 from manifpt.zoo.train import label
 
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from manifpt.errors import InputError
 from manifpt.latent.attacks import ATTACKS, attacked, brightness, crop_resize
-from manifpt.latent.directions import to_float
+from manifpt.latent.fingerprinter import to_float
+from manifpt.utils.errors import InputError
 
 
 def smooth(c=1):

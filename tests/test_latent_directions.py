@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from manifpt.errors import InputError
-from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.generators import LatentGenerator, load_generator
+from manifpt.utils.errors import InputError
 
 SPREAD = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, 0.5])
 

@@ -9,19 +9,20 @@ import pytest
 import torch
 from lpips import LPIPS, pretrained_networks
 
-from manifpt import cli, files
-from manifpt.compute import seeded
-from manifpt.errors import InputError
-from manifpt.latent import estimate as estimating
+from manifpt.cli.app import app
+from manifpt.latent import adam as estimating
+from manifpt.latent.adam import LatentEstimator
 from manifpt.latent.attacks import attacked
-from manifpt.latent.claims import NOT_OURS, attribute, false_positive_rate
-from manifpt.latent.directions import LatentFingerprinter, to_float
-from manifpt.latent.estimate import LatentEstimator
+from manifpt.latent.attribute import NOT_OURS, attribute, false_positive_rate
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.theory import linear_generator
 from manifpt.latent.warm import train_warm_start
-from manifpt.zoo.perceptual import Lpips
+from manifpt.nn.perceptual import Lpips
+from manifpt.utils import files
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH, N = 8, 6
@@ -210,7 +211,7 @@ def run(monkeypatch, *words):
     """Exit code of ``manifpt latent words…``."""
     monkeypatch.setattr(sys, "argv", ["manifpt", "latent", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        app.main()
     return end.value.code
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from manifpt.errors import InputError
 from manifpt.latent.keys import NOT_OURS, Registry, parse_key, random_keys, show_key
+from manifpt.utils.errors import InputError
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from manifpt.errors import InputError
 from manifpt.latent import newton
+from manifpt.latent.adam import cube
 from manifpt.latent.attacks import ATTACKS, attacked
-from manifpt.latent.directions import LatentFingerprinter, to_float
-from manifpt.latent.estimate import cube
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.generators import LatentGenerator, load_generator
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import NewtonEstimator, Place, Prior
 from manifpt.latent.theory import ROUNDING, jacobian, linear_generator
 from manifpt.latent.warm import train_warm_start
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH, N = 8, 6

@@ -6,13 +6,13 @@ import pytest
 
 from manifpt.experiments import latent, latent_claims
 from manifpt.experiments.latent import Point
-from manifpt.gm import load_gm
 from manifpt.latent.attacks import attacked
-from manifpt.latent.directions import LatentFingerprinter, to_float
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import jacobian, linear_generator, predict
+from manifpt.zoo.dataset import load_gm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STRONG, WEAK, SHALLOW = (

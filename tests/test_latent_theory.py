@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from manifpt.errors import InputError
-from manifpt.latent.directions import LatentFingerprinter
+from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.generators import LatentGenerator
 from manifpt.latent.keys import random_keys
 from manifpt.latent.theory import jacobian, least_squares, linear_generator, predict
+from manifpt.utils.errors import InputError
 
 N = 20_000
 

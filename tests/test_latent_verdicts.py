@@ -6,7 +6,7 @@ import pytest
 from manifpt.experiments import latent_verdicts as verdicts
 from manifpt.experiments.latent import DEFAULT, LONG, Point
 from manifpt.experiments.latent_claims import POINT
-from manifpt.results import COLUMNS
+from manifpt.experiments.results import COLUMNS
 
 WEAK, PATTERNS = Point(sigma=0.5), [Point("shallow", sigma=sigma) for sigma in (0.005, 0.01, 0.02)]
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from manifpt.errors import InputError
 from manifpt.experiments import lineage
-from manifpt.gm import load_gm
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from manifpt import metrics
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 
 def gaussian(n, d, seed, scale=1.0, shift=0.0):

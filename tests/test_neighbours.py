@@ -5,9 +5,9 @@ import numpy as np
 import oracles
 import pytest
 
-from manifpt import scans
-from manifpt.errors import InputError
-from manifpt.neighbours import Neighbours
+from manifpt.search import scans
+from manifpt.search.neighbours import Neighbours
+from manifpt.utils.errors import InputError
 
 BYTES = ("int8", "bfloat16", "float32")
 FLOATS = ("bfloat16", "float32")
@@ -168,7 +168,7 @@ def test_blocks_of_queries_change_nothing(monkeypatch):
     rng = np.random.default_rng(11)
     points, queries = images(rng, 100), images(rng, 50)
     expected = Neighbours(points).search(queries, 3)
-    monkeypatch.setattr("manifpt.neighbours.QUERIES", 7)
+    monkeypatch.setattr("manifpt.search.neighbours.QUERIES", 7)
     for one, other in zip(expected, Neighbours(points, chunk=30).search(queries, 3), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -277,7 +277,7 @@ def test_memory_map_is_never_wholly_resident(tmp_path, dtype):
     points.flush()
     program = f"""
 import resource, numpy as np
-from manifpt.neighbours import Neighbours
+from manifpt.search.neighbours import Neighbours
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 few = np.zeros((600, 3072), "{dtype}")
 Neighbours(few, chunk=256).search(few[:10])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from manifpt import paths
-from manifpt.errors import InputError
-from manifpt.execute import KEY_FIGURE
-from manifpt.parameters import parameters
+from manifpt.notebooks.execute import KEY_FIGURE
+from manifpt.notebooks.parameters import parameters
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
 
 FIXTURES = Path(__file__).parent / "notebooks"
 MOST_LINES, MOST_BYTES = 40, 1_000_000

@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from manifpt import cli, folders, harmonise, own, paths, pictures, report, tracing
-from manifpt.harmonise import Rule
+from manifpt.cli.app import app
+from manifpt.data import pictures
+from manifpt.folders.rules import Rule
+from manifpt.folders.survey import own, report, rules, survey, tracing
 from manifpt.manifold import Manifold
+from manifpt.utils import paths
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def saved(path, image, **options):
 def run(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["manifpt", *words])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        app.main()
     assert end.value.code == 0
 
 
@@ -99,7 +102,7 @@ def test_rules_by_their_pixels(tmp_path):
 
 
 def test_no_warning_where_nothing_differs(good):
-    assert folders.survey(good / "real", good / "generated").warnings == []
+    assert survey.survey(good / "real", good / "generated").warnings == []
 
 
 def test_what_models_differ_in_is_named(tmp_path, good):
@@ -107,14 +110,14 @@ def test_what_models_differ_in_is_named(tmp_path, good):
     big = Image.fromarray(COLOUR).resize((24, 20))
     saved(tmp_path / "generated/c/1.jpg", big, quality=60)
     saved(tmp_path / "generated/d/1.jpg", big.rotate(180), quality=90)
-    lines = folders.survey(tmp_path / "real", tmp_path / "generated").warnings
+    lines = survey.survey(tmp_path / "real", tmp_path / "generated").warnings
     size, made, tables, colour, remedy = lines
     assert size.startswith("native size: classes differ (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a ")
     assert "format: classes differ (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
     assert re.search(r"tables: classes differ \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
     assert "colour: classes differ (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
     assert "--equalise" in remedy
-    assert len(folders.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
+    assert len(survey.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
 
 
 def test_models_that_differ_in_shares_alone_are_named():
@@ -122,9 +125,9 @@ def test_models_that_differ_in_shares_alone_are_named():
         return [pictures.Picture(Path("x"), 16, 16, made, "", True, "") for made in formats]
 
     one, other = some(*["PNG"] * 9, "JPEG"), some("PNG", *["JPEG"] * 9)
-    (line,) = harmonise.differences({"a": one, "b": other})
+    (line,) = rules.differences({"a": one, "b": other})
     assert line.startswith("format: classes differ (a: 90% PNG, 10% JPEG; b: 90% JPEG, 10% PNG); a classifier would")
-    assert harmonise.differences({"a": one * 9 + other, "b": one}) == []
+    assert rules.differences({"a": one * 9 + other, "b": one}) == []
 
 
 def test_a_crop_lets_go_of_the_rest_of_its_picture(tmp_path):
@@ -138,7 +141,7 @@ def test_a_crop_lets_go_of_the_rest_of_its_picture(tmp_path):
 def test_copies_are_left_out_and_said(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
-    found = folders.survey(tmp_path / "real", tmp_path / "generated")
+    found = survey.survey(tmp_path / "real", tmp_path / "generated")
     assert found.warnings == ["real: copies left out, 1 in all"]
     assert len(found.reference) + len(found.classes["real"]) == 30
 
@@ -152,15 +155,15 @@ def test_fingerprints_depend_on_the_images_alone(tmp_path, good, fresh, monkeypa
     written = []
     for number, (folder, workers, block) in enumerate([(good, 1, 2**25), (good, 3, 1), (turned, 2, 1000)]):
         monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / f"home{number}"))
-        monkeypatch.setattr(folders, "BLOCK", block)
-        found = folders.survey(folder / "real", folder / "generated", workers=workers, **options)
+        monkeypatch.setattr(survey, "BLOCK", block)
+        found = survey.survey(folder / "real", folder / "generated", workers=workers, **options)
         own.fingerprint(found, Manifold(estimator="tangent", k=5), tmp_path / "fp.npz")
         written.append((tmp_path / "fp.npz").read_bytes())
     assert written[0] == written[1] == written[2]
 
 
 def test_fingerprints_are_the_artifacts_of_the_manifold(tmp_path, good):
-    found = folders.survey(good / "real", good / "generated")
+    found = survey.survey(good / "real", good / "generated")
     table = own.fingerprint(found, Manifold(), tmp_path / "fp.npz")
     loaded = own.load_fingerprints(tmp_path / "fp.npz")
     reference = np.stack([np.asarray(Image.open(p.path))[None] for p in found.reference])
@@ -175,8 +178,8 @@ def test_fingerprints_are_the_artifacts_of_the_manifold(tmp_path, good):
 
 def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
     """With blocks of two images, what is seen never has more than two, however many pictures there are."""
-    monkeypatch.setattr(folders, "BLOCK", 2 * 256)
-    found, seen = folders.survey(good / "real", good / "generated"), []
+    monkeypatch.setattr(survey, "BLOCK", 2 * 256)
+    found, seen = survey.survey(good / "real", good / "generated"), []
     rows = found.stream.rows(found.reference, lambda block: seen.append(len(block)) or block)
     assert seen == [2] * 12 + [1]
     assert isinstance(rows, np.memmap)
@@ -184,8 +187,8 @@ def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
 
 
 def test_interrupted_rows_go_on_at_their_last_part(good, fresh, monkeypatch):
-    monkeypatch.setattr(folders, "PART", 10)
-    found, seen = folders.survey(good / "real", good / "generated"), []
+    monkeypatch.setattr(survey, "PART", 10)
+    found, seen = survey.survey(good / "real", good / "generated"), []
 
     def until_the_plug_is_pulled(block):
         if len(seen) == 2:
@@ -201,7 +204,7 @@ def test_interrupted_rows_go_on_at_their_last_part(good, fresh, monkeypatch):
 
 
 def test_what_is_damaged_in_the_cache_is_made_anew(good, fresh):
-    found = folders.survey(good / "real", good / "generated")
+    found = survey.survey(good / "real", good / "generated")
     rows = np.array(found.stream.rows(found.reference, lambda block: block))
     (path,) = (paths.cache() / "folders").iterdir()
     for content in (b"", path.read_bytes()[:-1], b"nonsense"):
@@ -213,7 +216,7 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from PIL import Image
-from manifpt import folders, own
+from manifpt.folders.survey import survey, own
 from manifpt.manifold import Manifold
 from pathlib import Path
 
@@ -227,11 +230,11 @@ def make(folder, each, side):
 
 def peak(folder, each):
     make(folder, each, 112)
-    found = folders.survey(folder / "real", folder / "generated", size=112)
+    found = survey.survey(folder / "real", folder / "generated", size=112)
     own.fingerprint(found, Manifold(), folder / "fp.npz")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-folders.BLOCK = 2**20
+survey.BLOCK = 2**20
 small, large = (peak(Path(sys.argv[1], str(each)), each) for each in (40, 400))
 artifacts = (Path(sys.argv[1]) / "400/fp.npz").stat().st_size // 2**20
 print(small, large, artifacts)
@@ -249,7 +252,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_splits_share_no_picture_and_begin_balanced(good):
-    splits = tracing.split(folders.survey(good / "real", good / "generated"))
+    splits = tracing.split(survey.survey(good / "real", good / "generated"))
     assert {name: len(part.pictures) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
     assert len({picture.digest for part in splits.values() for picture in part.pictures}) == 17
     assert splits["train"].labels[:3].tolist() == ["real", "a", "b"]
@@ -302,7 +305,7 @@ def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title, 
 def test_the_report_shows_what_was_warned_of(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
-    found = folders.survey(tmp_path / "real", tmp_path / "generated")
+    found = survey.survey(tmp_path / "real", tmp_path / "generated")
     curve = tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
     assert "real: copies left out, 1 in all" in (tmp_path / "clf/report.html").read_text(encoding="utf-8")
     assert curve["n"].tolist() == [8, 3, 4, 8]
@@ -327,7 +330,7 @@ def test_equalise_on_the_command_line(monkeypatch, tmp_path, good):
 
 def test_prediction_does_not_depend_on_company(monkeypatch, tmp_path, good, fresh):
     """An image alone gets the probabilities that it gets among others; a format unseen in training is said."""
-    found = folders.survey(good / "real", good / "generated", rule="patches", size=8)
+    found = survey.survey(good / "real", good / "generated", rule="patches", size=8)
     tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
     assert tracing.predict(tmp_path / "clf", good / "generated", tmp_path / "all.csv", workers=2) == []
     every = pd.read_csv(tmp_path / "all.csv").set_index("file")

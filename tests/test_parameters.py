@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from manifpt.errors import InputError
-from manifpt.parameters import fits, parameters, read_text
+from manifpt.notebooks.parameters import fits, parameters, read_text
+from manifpt.utils.errors import InputError
 
 
 def notebook(tmp_path, declared):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifpt import paths, photos
-from manifpt.errors import InputError
-from manifpt.real import SPLITS, check_disjoint, load_real, load_real_labels, read_folder
+from manifpt.data import photos
+from manifpt.data.real import SPLITS, check_disjoint, load_real, load_real_labels, read_folder
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
 
 COUNTS = {"fashion-mnist": (1, 20_000, 2_000, 600, 1_400), "photos": (3, 30_000, 3_000, 900, 2_100)}
 

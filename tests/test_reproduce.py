@@ -11,9 +11,9 @@ import time
 import joblib
 import pytest
 
-from manifpt import reproduce
-from manifpt.errors import InputError
-from manifpt.execute import Record, make_record
+from manifpt.notebooks import run
+from manifpt.notebooks.execute import Record, make_record
+from manifpt.utils.errors import InputError
 
 PARAMETERS = """\
 seed: int = 0  # of everything
@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
     folder = tmp_path / "note books"
     (folder / "params").mkdir(parents=True)
     (folder / "params" / "smoke.yaml").write_text("# nothing\n")
-    write(folder / "00_first.ipynb", "from manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')")
+    write(folder / "00_first.ipynb", "from manifpt.notebooks.execute import key_figure\nkey_figure(f'{seed} {sizes}')")
     write(folder / "01_second.ipynb", "print(1)", declared="epochs: int = 3  # passes")
     return folder
 
@@ -70,7 +70,7 @@ def texts(path):
 )
 def test_plan_refuses_values_on_the_command_line(folder, given, message):
     with pytest.raises(InputError, match=message):
-        reproduce.plan(folder, given=given)
+        run.plan(folder, given=given)
 
 
 @pytest.mark.parametrize(
@@ -86,31 +86,31 @@ def test_plan_refuses_values_on_the_command_line(folder, given, message):
 def test_plan_refuses_a_profile(folder, text, message):
     (folder / "params" / "full.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        reproduce.plan(folder, profile="full")
+        run.plan(folder, profile="full")
 
 
 def test_plan_refuses_unknown_names(folder, tmp_path):
     with pytest.raises(InputError, match=r"profile 'big'.*profiles here: smoke"):
-        reproduce.plan(folder, profile="big")
+        run.plan(folder, profile="big")
     with pytest.raises(InputError, match=r"'07'.*00_first"):
-        reproduce.plan(folder, only=["00,07"])
+        run.plan(folder, only=["00,07"])
     with pytest.raises(InputError, match="no notebooks here"):
-        reproduce.plan(tmp_path)
+        run.plan(tmp_path)
     with pytest.raises(InputError, match="leave out seed"):
-        reproduce.plan(folder, given={"seed": "1"}, in_place=True)
+        run.plan(folder, given={"seed": "1"}, in_place=True)
 
 
 def test_plan_puts_the_command_line_over_the_profile_over_the_defaults(folder):
     (folder / "params" / "full.yaml").write_text("00_first: {seed: 1, rate: 0.1, sizes: [3]}")
-    first, second = reproduce.plan(folder, profile="full", given={"seed": "2"})
+    first, second = run.plan(folder, profile="full", given={"seed": "2"})
     assert first.parameters == {"seed": 2, "sizes": [3]}  # the rate is the default
     assert second.parameters == {}
-    assert [task.file("").name for task in reproduce.plan(folder, only=["01"])] == ["01_second"]
+    assert [task.file("").name for task in run.plan(folder, only=["01"])] == ["01_second"]
 
 
 def test_hashes_follow_parameters_notebook_and_package(folder, tmp_path, monkeypatch):
     def hashes(**options):
-        task = reproduce.plan(folder, only=["00"], **options)[0]
+        task = run.plan(folder, only=["00"], **options)[0]
         return task.settings, task.code
 
     settings, code = hashes()
@@ -119,7 +119,7 @@ def test_hashes_follow_parameters_notebook_and_package(folder, tmp_path, monkeyp
     assert hashes(given={"seed": "1"}) == (hashes(given={"seed": "1"})[0], code) != (settings, code)
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "a.py").write_text("a = 1")
-    monkeypatch.setattr(reproduce, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(run, "PACKAGE", tmp_path / "package")
     before = hashes()[1]
     (tmp_path / "package" / "a.py").write_text("a = 2")
     after = hashes()[1]
@@ -134,20 +134,20 @@ def test_resume_skips_only_what_would_be_repeated(folder, monkeypatch):
         started.append(task)
         return subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
 
-    monkeypatch.setattr(reproduce, "_start", start)
-    task = reproduce.plan(folder, only=["00"])[0]
+    monkeypatch.setattr(run, "_start", start)
+    task = run.plan(folder, only=["00"])[0]
     record = make_record(task, figure="42")
-    assert list(reproduce.run([task], resume=True))
+    assert list(run.run([task], resume=True))
     assert len(started) == 1  # the executed notebook is missing
     task.file(".ipynb").write_text("{}")
-    assert list(reproduce.run([task], resume=True)) == [record]
+    assert list(run.run([task], resume=True)) == [record]
     assert len(started) == 1
-    list(reproduce.run(reproduce.plan(folder, only=["00"], given={"seed": "1"}), resume=True))
+    list(run.run(run.plan(folder, only=["00"], given={"seed": "1"}), resume=True))
     write(folder / "00_first.ipynb", "print(2)")
-    list(reproduce.run(reproduce.plan(folder, only=["00"]), resume=True))
+    list(run.run(run.plan(folder, only=["00"]), resume=True))
     make_record(task, error="broke")
-    list(reproduce.run([task], resume=True))
-    list(reproduce.run([task]))
+    list(run.run([task], resume=True))
+    list(run.run([task]))
     assert len(started) == 5
 
 
@@ -156,8 +156,8 @@ def test_a_process_that_dies_is_a_failed_notebook(folder, monkeypatch):
         task.file(".json").unlink(missing_ok=True)
         return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], stdin=subprocess.PIPE)
 
-    monkeypatch.setattr(reproduce, "_start", start)
-    records = list(reproduce.run(reproduce.plan(folder), jobs=2))
+    monkeypatch.setattr(run, "_start", start)
+    records = list(run.run(run.plan(folder), jobs=2))
     assert [record.ok for record in records] == [False, False]
     assert "code 3" in records[0].error
 
@@ -181,12 +181,12 @@ def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypat
     write(
         folder / "00_first.ipynb",
         where,
-        "open('litter', 'w').close()\nfrom manifpt.execute import key_figure\nkey_figure(f'{seed} {sizes}')",
+        "open('litter', 'w').close()\nfrom manifpt.notebooks.execute import key_figure\nkey_figure(f'{seed} {sizes}')",
     )
     command = [
         sys.executable,
         "-m",
-        "manifpt.cli",
+        "manifpt",
         "reproduce",
         "--notebooks",
         str(folder),
@@ -213,10 +213,10 @@ def test_a_failing_notebook_does_not_stop_the_others(folder, tmp_path, monkeypat
 
 def test_an_endless_notebook_is_stopped_and_keeps_its_output(folder):
     write(folder / "00_first.ipynb", "import time\nprint('so far')", "time.sleep(60)")
-    (record,) = reproduce.run(reproduce.plan(folder, only=["00"]), timeout=3)
+    (record,) = run.run(run.plan(folder, only=["00"]), timeout=3)
     assert record.error == "not finished after 3 s; --timeout allows more"
     assert record.seconds < 30
-    assert texts(reproduce.plan(folder)[0].file(".failed.ipynb")) == "so far\n"
+    assert texts(run.plan(folder)[0].file(".failed.ipynb")) == "so far\n"
 
 
 def alive(pid):
@@ -240,7 +240,17 @@ def test_no_process_and_no_half_file_outlive_the_runner(folder, tmp_path, how):
     body = f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))"
     wait = f"for _ in range(600):\n    if os.path.exists({str(release)!r}):\n        break\n    time.sleep(0.1)"
     write(folder / "00_first.ipynb", body, wait)
-    command = [sys.executable, "-m", "manifpt.cli", "reproduce", "--notebooks", str(folder), "--only", "00", "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "manifpt",
+        "reproduce",
+        "--notebooks",
+        str(folder),
+        "--only",
+        "00",
+        "--resume",
+    ]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if how == signal.SIGKILL else []  # as a background job starts
@@ -263,7 +273,7 @@ def test_no_process_and_no_half_file_outlive_the_runner(folder, tmp_path, how):
 def test_in_place_keeps_the_source_and_adds_the_outputs(folder):
     path = folder / "00_first.ipynb"
     sources = [c["source"] for c in json.loads(path.read_text())["cells"]]
-    (record,) = reproduce.run(reproduce.plan(folder, only=["00"], in_place=True))
+    (record,) = run.run(run.plan(folder, only=["00"], in_place=True))
     assert record.ok, record.error
     cells = json.loads(path.read_text())["cells"]
     assert ["".join(c["source"]) for c in cells] == sources

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt import paths
-from manifpt.answers import Answers
-from manifpt.results import COLUMNS, Results, latest, percent, read
-from manifpt.results import KEY as ROW_KEY
+from manifpt.experiments.answers import Answers
+from manifpt.experiments.results import COLUMNS, Results, latest, percent, read
+from manifpt.experiments.results import KEY as ROW_KEY
+from manifpt.utils import paths
 
 KEY = {"dataset": "gm-x", "task": "all", "method": "control-raw", "n_per_class": 10, "seed": 0}
 
@@ -34,14 +34,14 @@ def test_rows_older_than_a_column_stay(tmp_path, monkeypatch):
     path = tmp_path / "curve.csv"
     Results(path, {}).add({"accuracy": 0.5}, n=1, seconds=0.0, **KEY)
     pd.read_csv(path).drop(columns="precision").to_csv(path, index=False)
-    monkeypatch.setattr("manifpt.compute.fast_bf16", lambda device: True)
+    monkeypatch.setattr("manifpt.utils.compute.fast_bf16", lambda device: True)
     Results(path, {}).add({"accuracy": 0.6}, n=1, seconds=0.0, **KEY | {"seed": 1})
     assert pd.read_csv(path)["precision"].fillna("unknown").tolist() == ["unknown", "bf16"]
 
 
 @pytest.mark.parametrize("name", ["012345678901", "12345678e901"])
 def test_settings_that_look_like_a_number_stay_text(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("manifpt.files.settings_hash", lambda settings: name)
+    monkeypatch.setattr("manifpt.utils.files.settings_hash", lambda settings: name)
     path = tmp_path / "curve.csv"
     for seed in range(2):
         Results(path, {"samples": {}}).add({"accuracy": 0.5}, n=1, seconds=0.0, **KEY | {"seed": seed})

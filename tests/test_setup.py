@@ -11,7 +11,7 @@ import tomllib
 import pytest
 import yaml
 
-from manifpt import paths
+from manifpt.utils import paths
 
 ROOT = paths.CHECKOUT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

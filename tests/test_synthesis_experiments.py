@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt import paths
-from manifpt.answers import Answers
-from manifpt.errors import InputError
 from manifpt.experiments import synthesis, synthesis_sets, synthesis_training, zero_shot
-from manifpt.experiments.claims import synthesis_claims
+from manifpt.experiments.answers import Answers
+from manifpt.experiments.ledger import synthesis_claims
+from manifpt.experiments.results import COLUMNS, latest
 from manifpt.experiments.runner import Budget
-from manifpt.gm import GMDataset, read_manifest
-from manifpt.results import COLUMNS, latest
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.train import train_models
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset, read_manifest
 
 FAMILIES = {"a": "GAN", "b": "GAN", "c": "GAN", "d": "VAE", "e": "VAE", "f": "Flow"}
 
@@ -329,7 +329,7 @@ def test_models_trained_since_change_no_verdict(tmp_path, monkeypatch):
     (more / "manifest.json").write_text(json.dumps(manifest))
     both = GMDataset(paths.data() / "gm-photo", more)
     assert "my-gan" in both.models
-    monkeypatch.setattr("manifpt.experiments.claims.load_gm", lambda _: both)
+    monkeypatch.setattr("manifpt.experiments.ledger.load_gm", lambda _: both)
     assert synthesis_claims(path, points=40, n_per_class=10).equals(before)
 
 

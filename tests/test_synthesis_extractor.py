@@ -9,14 +9,16 @@ from PIL import Image
 from test_cli import main
 from torch import nn
 
-from manifpt import files, paths, training
-from manifpt.compute import seeded
-from manifpt.errors import InputError
-from manifpt.synthesis import extractor, identify, spectrum
+from manifpt.folders.survey import identify
+from manifpt.nn import training
+from manifpt.synthesis import extractor, spectrum
 from manifpt.synthesis.extractor import Extractor, Recipe, degradation, rate_at, triplet_loss
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import Synthetic
 from manifpt.synthesis.train import train_models
+from manifpt.utils import files, paths
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = Recipe(steps=3, models=2, each=2)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from manifpt import files
-from manifpt.compute import seeded
-from manifpt.errors import InputError
 from manifpt.synthesis import simulators, train
 from manifpt.synthesis.models import ACTIVATIONS, NORMS, WIDTH, Architecture, architectures, build, parse
 from manifpt.synthesis.simulators import FreshModels, TrainedModels, solve
 from manifpt.synthesis.train import to_pixels, train_model, train_models
+from manifpt.utils import files
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = Architecture(1, 1, "post", "nearest", "none", "none")

@@ -5,7 +5,6 @@ import pytest
 from oracles import frechet_distance
 from sklearn.metrics import f1_score
 
-from manifpt.errors import InputError
 from manifpt.synthesis import validation
 from manifpt.synthesis.protocol import (
     best_threshold,
@@ -17,6 +16,7 @@ from manifpt.synthesis.protocol import (
     split,
     verification,
 )
+from manifpt.utils.errors import InputError
 
 
 def clouds(models=4, n=30, d=6, spread=0.0, seed=0):

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.answers import Answers
-from manifpt.errors import InputError
 from manifpt.experiments import rows, runner, table2, table4, table5
-from manifpt.gm import load_gm
+from manifpt.experiments.answers import Answers
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 SMALL = {"n_reference": 200, "n_test": 20, "epochs": 1}
 

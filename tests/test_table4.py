@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from manifpt.errors import InputError
 from manifpt.experiments import rows, table4
-from manifpt.gm import load_gm
-from manifpt.results import KEY
+from manifpt.experiments.results import KEY
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 SMALL = {"n_per_class": 10, "n_reference": 150, "n_test": 12, "epochs": 1}
 

@@ -7,7 +7,7 @@ import pytest
 from manifpt.experiments import held_out, table5
 from manifpt.experiments.rows import classifier
 from manifpt.experiments.runner import Budget
-from manifpt.gm import load_gm
+from manifpt.zoo.dataset import load_gm
 
 SIX = {"dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"}
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from manifpt import paths
-from manifpt.errors import InputError
-from manifpt.tables import BLOCK, ledger_table, notebook_table, rewrite
+from manifpt.notebooks.readme import BLOCK, ledger_table, notebook_table, rewrite
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from manifpt import toys
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 TOYS = [toys.circle(), toys.sphere(), toys.swiss_roll(), toys.subspace()]
 NAMES = [toy.name for toy in TOYS]

@@ -11,9 +11,10 @@ from resumable import Killed, batches, run, toy_task
 from safetensors.torch import load_file
 from torch import nn
 
-from manifpt import files, trained, training
-from manifpt.errors import InputError
-from manifpt.training import Task, random_batches
+from manifpt.nn import pretrained, training
+from manifpt.nn.training import Task, random_batches
+from manifpt.utils import files
+from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 7
@@ -142,7 +143,7 @@ def test_random_batches_are_pixels_between_minus_one_and_one():
 CHILD = """
 import sys, torch
 from pathlib import Path
-from manifpt import training
+from manifpt.nn import training
 from resumable import run
 torch.set_num_threads(1)
 training.SAVE_EVERY = 0
@@ -171,20 +172,20 @@ def test_killed_process_goes_on_bit_for_bit(tmp_path):
 
 def test_networks_of_two_real_sets_are_kept_apart(noise):
     """Found by name, else by the images they were trained on; the images' order and shape count."""
-    build = partial(trained.build, Pixelwise, 1, device="cpu")
+    build = partial(pretrained.build, Pixelwise, 1, device="cpu")
     first, second = noise(8), noise(8, seed=1)
     for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
         network = build(seed=seed)
         task = Task({"pixelwise": network}, {}, lambda images, step: {"loss": 0.0}, "pixelwise")
-        trained.train("toy", Pixelwise, task, reference, dataset=dataset, steps=1, batch_size=2, seed=seed)
+        pretrained.train("toy", Pixelwise, task, reference, dataset=dataset, steps=1, batch_size=2, seed=seed)
     for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
         weight = build(seed=seed).weight.half().float()
-        assert torch.equal(trained.load("toy", Pixelwise, dataset=dataset).weight, weight)
-        assert torch.equal(trained.load("toy", Pixelwise, reference=reference).weight, weight)
-        assert trained.dataset_of("toy", reference) == dataset
+        assert torch.equal(pretrained.load("toy", Pixelwise, dataset=dataset).weight, weight)
+        assert torch.equal(pretrained.load("toy", Pixelwise, reference=reference).weight, weight)
+        assert pretrained.dataset_of("toy", reference) == dataset
     for unknown in (first[::-1], first[:7], first.transpose(0, 1, 3, 2)):
         with pytest.raises(InputError, match="toy: no network was trained on these"):
-            trained.load("toy", Pixelwise, reference=unknown)
+            pretrained.load("toy", Pixelwise, reference=unknown)
 
 
 class Pixelwise(nn.Conv2d):

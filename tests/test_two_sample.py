@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.errors import InputError
 from manifpt.experiments.two_sample import adjusted, halves, mmd_test, pairs_of, told_apart, two_sample
-from manifpt.gm import load_gm
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 
 def normal(n, shift=0.0, seed=0, d=5):

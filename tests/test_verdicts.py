@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from manifpt.errors import InputError
-from manifpt.experiments.verdicts import holm, paired_bootstrap, together, verdict
+from manifpt.experiments.statistics import holm, paired_bootstrap, together, verdict
+from manifpt.utils.errors import InputError
 
 
 def answers(share, *, seeds=3, n=1000, seed=0):

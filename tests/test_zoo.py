@@ -11,15 +11,16 @@ from safetensors.torch import load, load_file
 from torch import nn
 from torch.nn import functional as F
 
-from manifpt import files, gm, training
-from manifpt.errors import InputError
-from manifpt.real import load_real
-from manifpt.training import Task, random_batches
-from manifpt.zoo import batch, diffusion, flow, gan, nvae, publish, quality, registry, stylegan
+from manifpt.data.real import load_real
+from manifpt.nn import training
+from manifpt.nn.perceptual import Perceptual
+from manifpt.nn.training import Task, random_batches
+from manifpt.utils import files
+from manifpt.utils.errors import InputError
+from manifpt.zoo import batch, dataset, diffusion, flow, gan, models, nvae, publish, quality, stylegan
 from manifpt.zoo import sample as sampling
 from manifpt.zoo import train as zoo_training
-from manifpt.zoo.perceptual import Perceptual
-from manifpt.zoo.recipe import Recipe
+from manifpt.zoo.base import Recipe
 from manifpt.zoo.sample import sample
 from manifpt.zoo.train import train
 
@@ -38,14 +39,14 @@ def own_home(tmp_path, monkeypatch):
 
 
 def random_reals(name):
-    return np.random.default_rng(0).integers(0, 256, (200, registry.CHANNELS[name], 32, 32), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (200, models.CHANNELS[name], 32, 32), np.uint8)
 
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_trains_and_samples(name):
     """Two steps; then what a checkpoint promises, and images that depend on the seed and not on how many are drawn."""
     path = train(name, dataset="gm-photo", steps=2, seed=3, device="cpu")
@@ -67,7 +68,7 @@ def test_every_model_trains_and_samples(name):
     assert not (images[:2] == images[4:]).all()
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
     whole = load_file(train(name, dataset="gm-fashion", steps=2, device="cpu"))
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "parts"))
@@ -151,8 +152,8 @@ def colours(channels, device):
 
 
 def test_a_new_model_takes_one_function_and_one_entry(monkeypatch):
-    entry = replace(registry.MODELS["dcgan"], family="Toy", make=colours, steps=3)
-    monkeypatch.setitem(registry.MODELS, "colours", entry)
+    entry = replace(models.MODELS["dcgan"], family="Toy", make=colours, steps=3)
+    monkeypatch.setitem(models.MODELS, "colours", entry)
     path = train("colours", dataset="gm-photo", device="cpu")
     assert files.load_tensors(path)[1]["steps"] == 3
     images = sample(path, 100, device="cpu", progress=False)
@@ -162,11 +163,11 @@ def test_a_new_model_takes_one_function_and_one_entry(monkeypatch):
 
 
 def test_registry_describes_every_model():
-    for name, entry in registry.MODELS.items():
+    for name, entry in models.MODELS.items():
         described = entry.describe()
         assert set(described["design"]) == {"up", "nonlinearity", "norm", "down", "skip", "loss"}
         assert described["family"] in {"GAN", "VAE", "Flow", "Score"}
-        assert registry.entry(name) is entry
+        assert models.entry(name) is entry
 
 
 @pytest.mark.parametrize(
@@ -209,19 +210,19 @@ def test_sampling_leaves_the_global_generator_untouched():
 
 
 def test_seventeen_models_belong_to_a_dataset():
-    todo = registry.plan(["gm-fashion"])
+    todo = models.plan(["gm-fashion"])
     assert len(todo) == len(set(todo)) == 17
     assert [seed for _, name, seed in todo if name == "dcgan"] == [0, 1, 2]
-    assert len(registry.plan(registry.DATASETS)) == 51
-    assert registry.steps("dcgan", "gm-cifar10") > registry.steps("dcgan", "gm-photo")
-    assert set(registry.table()["model"]) == set(registry.MODELS)
+    assert len(models.plan(models.DATASETS)) == 51
+    assert models.steps("dcgan", "gm-cifar10") > models.steps("dcgan", "gm-photo")
+    assert set(models.table()["model"]) == set(models.MODELS)
 
 
 def test_six_gans_share_one_generator_network():
     six = ["dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"]
     shapes = set()
     for name in six:
-        generator = registry.MODELS[name].make(1, torch.device("cpu")).task.modules["generator"]
+        generator = models.MODELS[name].make(1, torch.device("cpu")).task.modules["generator"]
         shapes.add(str(generator))
     assert len(shapes) == 1
 
@@ -340,22 +341,22 @@ def published(tmp_path, monkeypatch):
 
 
 def test_samples_that_do_not_ship_are_drawn_once_from_the_checkpoint(published, monkeypatch):
-    dataset = gm.GMDataset(published.parent.parent)
-    record = dataset.models["dcgan"]["samples"]
+    gm = dataset.GMDataset(published.parent.parent)
+    record = gm.models["dcgan"]["samples"]
     assert (record["shipped"], record["n"]) == (2, 6)
-    images = dataset.images("dcgan")
+    images = gm.images("dcgan")
     np.testing.assert_array_equal(images, sample(published, 6))
     monkeypatch.setattr(sampling, "sample", None)
-    np.testing.assert_array_equal(dataset.images("dcgan"), images)
+    np.testing.assert_array_equal(gm.images("dcgan"), images)
 
 
 def test_reals_to_be_looked_at_ship_where_they_would_be_downloaded(published, monkeypatch):
     expected = load_real("photos", split="test")[:2]
-    monkeypatch.setattr(gm, "load_real", None)
-    np.testing.assert_array_equal(gm.GMDataset(published.parent.parent).preview("real", 5), expected)
+    monkeypatch.setattr(dataset, "load_real", None)
+    np.testing.assert_array_equal(dataset.GMDataset(published.parent.parent).preview("real", 5), expected)
     (published.parent.parent / "samples" / "real.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"real\.png"):
-        gm.GMDataset(published.parent.parent).preview("real", 5)
+        dataset.GMDataset(published.parent.parent).preview("real", 5)
 
 
 def test_a_published_model_is_neither_sampled_nor_measured_again(published, monkeypatch):
@@ -379,7 +380,7 @@ def test_damaged_checkpoint_is_named_before_it_is_sampled_and_trained_anew(publi
     data = published.read_bytes()
     published.write_bytes(damage(data))
     with pytest.raises(InputError, match=r"dcgan\.safetensors: damaged"):
-        gm.GMDataset(published.parent.parent).images("dcgan")
+        dataset.GMDataset(published.parent.parent).images("dcgan")
     train("dcgan", dataset="gm-photo", steps=1, out=published.parents[2])
     assert "will be replaced, it is damaged" in caplog.text
     assert same(load_file(published), load(data))

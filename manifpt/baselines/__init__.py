@@ -1,8 +1,8 @@
 """The eight methods that ManiFPT is compared with (Table 2), each in its own file, all a `Method`."""
 
 from manifpt.baselines import durall20, dzanic20, marra18, marra19, mccloskey18, nataraj19, wang20, yu19
-from manifpt.errors import InputError
-from manifpt.methods import Method
+from manifpt.baselines.base import Method
+from manifpt.utils.errors import InputError
 
 BASELINES = {  # in the order of the paper's table
     "mccloskey18": mccloskey18.baseline,

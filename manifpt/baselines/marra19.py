@@ -2,19 +2,19 @@ r"""Marra et al. 2019: the mean noise residual of a model is its fingerprint.
 
 With the residual :math:`R(x)` of a denoiser and the fingerprint :math:`F_m` of a model, the mean of its residuals, the
 model with the highest normalised correlation :math:`\langle R(x), F_m \rangle / (\|R(x)\| \|F_m\|)` is named; both are
-centred. Theirs: BM3D or a wavelet denoiser. Ours: the denoiser trained on the real set (`manifpt.denoiser`).
+centred. Theirs: BM3D or a wavelet denoiser. Ours: the denoiser trained on the real set (`manifpt.nn.dncnn`).
 """
 
 import numpy as np
 import torch
 
-from manifpt import denoiser
-from manifpt.errors import InputError
-from manifpt.methods import Labelled, Method
+from manifpt.baselines.base import Labelled, Method
+from manifpt.nn import dncnn
+from manifpt.utils.errors import InputError
 
 
 class Correlation:
-    """Names the model whose mean row correlates best with a row; see `manifpt.methods.Classifier`."""
+    """Names the model whose mean row correlates best with a row; see `manifpt.baselines.base.Classifier`."""
 
     def __init__(self):
         self.fingerprints_: np.ndarray | None = None
@@ -45,7 +45,7 @@ def normalised(rows: np.ndarray) -> np.ndarray:
 
 def baseline(*, real: str, **_) -> Method:
     """The baseline; `real` names the real set whose denoiser gives the residuals."""
-    network = denoiser.load(dataset=real)
+    network = dncnn.load(dataset=real)
 
     @torch.inference_mode()
     def residual(images: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from manifpt.baselines.base import HandCrafted, Method
 from manifpt.baselines.intensity import intensity
-from manifpt.methods import HandCrafted, Method
 
 OVER = (240, 245, 250, 255)
 UNDER = (0, 5, 10, 15)

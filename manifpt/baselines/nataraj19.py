@@ -8,7 +8,7 @@ rows instead of their six convolutions.
 import numpy as np
 
 from manifpt.attribution import Attributor
-from manifpt.methods import Method
+from manifpt.baselines.base import Method
 
 LEVELS = 32
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from manifpt.attribution import Attributor
-from manifpt.methods import Augmented, Labelled, Method, as_they_are
-from manifpt.pictures import jpeg
+from manifpt.baselines.base import Augmented, Labelled, Method, as_they_are
+from manifpt.data.pictures import jpeg
 
 PROBABILITY = 0.5  # of blur, and of JPEG
 DRAWS = 9600  # images that the short recipe looks at

@@ -1,14 +1,14 @@
 """Yu et al. 2019: a network whose penultimate layer is the image's fingerprint, whose last one the models'.
 
 Theirs: 3x3 convolutions, leaky ReLU, average pooling at every resolution, widths up to 512, Adam, horizontal flips.
-Ours: the same layers from 32x32 down at a quarter of the widths (`manifpt.networks`), with the budget of all learned
-rows; flipped copies are added to the training images.
+Ours: the same layers from 32x32 down at a quarter of the widths (`manifpt.nn.classifiers`), with the budget of all
+learned rows; flipped copies are added to the training images.
 """
 
 import numpy as np
 
 from manifpt.attribution import Attributor
-from manifpt.methods import Augmented, Labelled, Method, as_they_are
+from manifpt.baselines.base import Augmented, Labelled, Method, as_they_are
 
 
 def with_flips(images: np.ndarray, labels: np.ndarray) -> Labelled:

@@ -1,1 +1,1 @@
-"""One file a table or curve; each returns a tidy data frame (`manifpt.results`)."""
+"""One file a table or curve; each returns a tidy data frame (`manifpt.experiments.results`)."""

@@ -15,10 +15,10 @@ from tqdm.auto import tqdm
 
 from manifpt import metrics
 from manifpt.embeddings import embed
-from manifpt.errors import InputError
 from manifpt.experiments.rows import classifier, shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
-from manifpt.gm import GMDataset
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 UNTRAINED = ("pixels", "sl")  # the paper's panels (a) and (b): nothing is trained to tell models apart
 METHODS = (*UNTRAINED, "dzanic20", "durall20", "wang20", "manifpt-rgb-nearest")

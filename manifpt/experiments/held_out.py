@@ -17,11 +17,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from manifpt.errors import InputError
 from manifpt.experiments.rows import classifier
 from manifpt.experiments.runner import MIDDLE, Budget
 from manifpt.experiments.table5 import designs, features_of, parts_of
-from manifpt.gm import GMDataset
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 METHODS = ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent")
 NETWORK = ("up", "nonlinearity", "norm", "down", "skip")  # the variables of the generator network; `loss` is the other

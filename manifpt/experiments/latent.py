@@ -2,7 +2,7 @@
 
 Three tables. Their column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
 attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. Several `jobs` are processes, see
-`manifpt.compute.spread`.
+`manifpt.utils.compute.spread`.
 """
 
 import time
@@ -16,12 +16,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
-from manifpt.compute import spread
 from manifpt.embeddings import embed
-from manifpt.gm import GMDataset
+from manifpt.experiments.results import Results
+from manifpt.latent.adam import Estimate, LatentEstimator
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
-from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
-from manifpt.latent.estimate import Estimate, LatentEstimator
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import SEARCH, NewtonEstimator
@@ -29,8 +28,9 @@ from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian, predict
 from manifpt.latent.warm import train_warm_start
 from manifpt.metrics import frechet_distance
-from manifpt.results import Results
-from manifpt.zoo.perceptual import Perceptual
+from manifpt.nn.perceptual import Perceptual
+from manifpt.utils.compute import spread
+from manifpt.zoo.dataset import GMDataset
 
 RUN = ("dataset", "task", "method", "n_per_class", "seed")
 CONTENTS = 3  # where the generator is linearised, for a prediction

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from manifpt.compute import spread
 from manifpt.experiments.latent import RUN, Point, checksum
-from manifpt.gm import GMDataset
-from manifpt.latent.claims import NOT_OURS, attribute
+from manifpt.experiments.results import Results
+from manifpt.latent.attribute import NOT_OURS, attribute
 from manifpt.latent.keys import Registry
 from manifpt.latent.newton import SEARCH, NewtonEstimator
-from manifpt.results import Results
+from manifpt.utils.compute import spread
+from manifpt.zoo.dataset import GMDataset
 
 OWN = "own"
 POINT = Point(key_length=32, shift=224)  # 16 bits can never support a claim

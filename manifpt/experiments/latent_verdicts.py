@@ -14,8 +14,8 @@ from scipy.stats import fisher_exact, ttest_ind, wilcoxon
 
 from manifpt.experiments.latent import DEFAULT, FILTER, KNOWN, LONG, Point
 from manifpt.experiments.latent_claims import OWN, POINT
-from manifpt.experiments.verdicts import verdict
-from manifpt.results import percent, read
+from manifpt.experiments.results import percent, read
+from manifpt.experiments.statistics import verdict
 
 WEAK, WIDE, SHORT = Point(sigma=0.5), Point(shift=0, sigma=0.5), Point(sigma=LONG.sigma)
 TRADES = {

@@ -18,15 +18,15 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from manifpt import training
-from manifpt.compute import seeded
-from manifpt.errors import InputError
+from manifpt.data.real import load_real_labels
 from manifpt.experiments.runner import Budget
 from manifpt.experiments.zero_shot import N_IMAGES, Features
-from manifpt.gm import GMDataset
-from manifpt.real import load_real_labels
+from manifpt.nn import training
 from manifpt.synthesis import protocol
 from manifpt.synthesis.train import to_pixels
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.sample import load
 
 BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # how: rank of the updates, None for all weights

@@ -24,10 +24,10 @@ import numpy as np
 
 from manifpt import baselines
 from manifpt.attribution import Attributor
+from manifpt.baselines.base import Classifier
 from manifpt.embeddings import embed
-from manifpt.errors import InputError
 from manifpt.manifold import Manifold, Projection
-from manifpt.methods import Classifier
+from manifpt.utils.errors import InputError
 
 SPACES = ("rgb", "freq", "sl", "ssl")
 PROJECTED = (
@@ -41,7 +41,7 @@ RESNET50 = tuple(f"{name}+resnet50" for name in ("control-raw", "manifpt-rgb-nea
 
 
 def recipe(name: str) -> str:
-    """By which of `manifpt.recipes` the network of a row is trained."""
+    """By which of `manifpt.nn.recipes` the network of a row is trained."""
     return "deep" if name in RESNET50 else "short"
 
 

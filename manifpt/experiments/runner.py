@@ -14,13 +14,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from manifpt import metrics
-from manifpt.answers import Answers
 from manifpt.attribution import AUTO
+from manifpt.baselines.base import Classifier
+from manifpt.experiments.answers import Answers
+from manifpt.experiments.results import Results
 from manifpt.experiments.rows import classifier, recipe
-from manifpt.gm import GMDataset, draw
-from manifpt.methods import Classifier
-from manifpt.recipes import RECIPES
-from manifpt.results import Results
+from manifpt.nn.recipes import RECIPES
+from manifpt.zoo.dataset import GMDataset, draw
 
 MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
 POOL = 3  # training images a class that seeds draw from, for each that they draw
@@ -61,7 +61,7 @@ class Budget:
         Parameters
         ----------
         recipe
-            Of `manifpt.recipes`; None for rows of which nothing is trained.
+            Of `manifpt.nn.recipes`; None for rows of which nothing is trained.
         """
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
         settings = {"samples": samples, "n_reference": self.n_reference} | more
@@ -110,7 +110,8 @@ class Setting:
 def run(setting: Setting, methods: Sequence[str], budget: Budget) -> pd.DataFrame:
     """Rows of all methods, tidy; those already at the budget's path are kept.
 
-    Which test images were named rightly is kept beside them, see `manifpt.answers`. `InputError` for an unknown method.
+    Which test images were named rightly is kept beside them, see `manifpt.experiments.answers`. `InputError` for an
+    unknown method.
     """
     for method in methods:
         classifier(method, real=setting.real)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from manifpt.answers import Answers
+from manifpt.experiments.answers import Answers
 from manifpt.experiments.runner import Budget
 from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, SPLITS, TRAINED, UNTRAINED, Features, unseen
-from manifpt.gm import GMDataset
 from manifpt.synthesis import extractor, protocol
+from manifpt.zoo.dataset import GMDataset
 
 SIZES = (SHOTS, 1, 50)  # gallery images a model; only the first of them in all but the first task of a method
 Measure = Callable[..., tuple[dict[str, float], np.ndarray]]

@@ -16,18 +16,18 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from manifpt import files, paths
-from manifpt.errors import InputError
+from manifpt.data.real import load_real
 from manifpt.experiments.runner import Budget
 from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, identified
-from manifpt.gm import GMDataset
-from manifpt.real import load_real
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import TrainedModels
 from manifpt.synthesis.spectrum import residuals
 from manifpt.synthesis.train import folder_of, load, to_pixels
 from manifpt.synthesis.validation import diversity, ffd, spectrum_vector
+from manifpt.utils import files, paths
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 PLAINEST = {
     "no K": {"blocks": 1},

@@ -24,16 +24,16 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from manifpt import paths
-from manifpt.errors import InputError
+from manifpt.data.pictures import jpeg
+from manifpt.data.real import load_real
 from manifpt.experiments.runner import Budget
 from manifpt.experiments.zero_shot import N_IMAGES, SHOTS, identified
-from manifpt.gm import GMDataset
-from manifpt.pictures import jpeg
-from manifpt.real import load_real
 from manifpt.synthesis import extractor
 from manifpt.synthesis.simulators import FreshModels, Simulator, TrainedModels
 from manifpt.synthesis.train import folder_of
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 RECIPE = extractor.Recipe(steps=150)
 RELEASED = {"models": RECIPE.models * RECIPE.each, "each": 1}

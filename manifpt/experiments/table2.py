@@ -1,6 +1,6 @@
 """Table 2: how often each method names the model of an image, from 10 to 1,000 training images a class.
 
-Tasks: ``all`` models and held-out reals, and the levels of difficulty L1, L2, L3 of `manifpt.zoo.registry`, which are
+Tasks: ``all`` models and held-out reals, and the levels of difficulty L1, L2, L3 of `manifpt.zoo.models`, which are
 models alone.
 """
 
@@ -9,11 +9,11 @@ from functools import partial
 
 import pandas as pd
 
-from manifpt.errors import InputError
 from manifpt.experiments.rows import RESNET50, ROWS, shown
 from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, run
-from manifpt.gm import GMDataset
-from manifpt.zoo.registry import LEVELS
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
+from manifpt.zoo.models import LEVELS
 
 SIZES = (10, 50, 200, 1000)
 EVERYTHING = {"all": SIZES} | dict.fromkeys(LEVELS, (MIDDLE,))

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from manifpt.baselines.intensity import intensity
-from manifpt.errors import InputError
 from manifpt.experiments.rows import ROWS, shown
 from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, Show, run
-from manifpt.gm import GMDataset
-from manifpt.zoo.registry import CHANNELS, LEVELS
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
+from manifpt.zoo.models import CHANNELS, LEVELS
 
 PAIRS = tuple(
     (source, target)

@@ -16,11 +16,11 @@ from scipy.stats.contingency import association
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from tqdm.auto import tqdm
 
+from manifpt.baselines.base import Classifier
 from manifpt.experiments.rows import SPACES, classifier, shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
-from manifpt.gm import GMDataset, draw
-from manifpt.methods import Classifier
 from manifpt.metrics import nmi_permutation
+from manifpt.zoo.dataset import GMDataset, draw
 
 METHODS = (*(f"manifpt-{space}-{e}" for space in SPACES for e in ("nearest", "tangent")), "control-raw")
 PERMUTATIONS = 1000

@@ -15,11 +15,11 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 from tqdm.auto import tqdm
 
-from manifpt.errors import InputError
 from manifpt.experiments.rows import shown
 from manifpt.experiments.runner import Budget
-from manifpt.experiments.verdicts import LEVEL, holm
-from manifpt.gm import GMDataset
+from manifpt.experiments.statistics import LEVEL, holm
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 METHODS = ("manifpt-rgb-nearest", "manifpt-rgb-tangent", "control-raw")
 PERMUTATIONS = 10_000  # with 153 pairs, fewer than 3,060 could not give a p below 0.05 after Holm's method
@@ -142,7 +142,7 @@ def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """How often the tests of `two_sample` say "different", at the level of `manifpt.experiments.verdicts`.
+    """How often the tests of `two_sample` say "different", at the level of `manifpt.experiments.statistics`.
 
     Returns
     -------

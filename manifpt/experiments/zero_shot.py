@@ -22,18 +22,18 @@ from functools import cached_property
 
 import numpy as np
 
-from manifpt import files, paths
 from manifpt.attribution import Attributor
 from manifpt.baselines import marra19
-from manifpt.compute import seeded
 from manifpt.embeddings import embed
-from manifpt.errors import InputError
+from manifpt.experiments.results import Results
 from manifpt.experiments.rows import shown
 from manifpt.experiments.runner import MIDDLE, VAL, Budget
-from manifpt.gm import GMDataset
-from manifpt.results import Results
 from manifpt.synthesis import extractor, protocol
 from manifpt.synthesis.spectrum import residuals, spectrum
+from manifpt.utils import files, paths
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset
 
 UNTRAINED = ("control-untrained", "control-sl", "control-ssl", "spectrum", "spectrum-log", "marra19")
 TRAINED = {"manifpt-rgb-nearest": "family", "manifpt-rgb-tangent": "family", "control-raw": "half"}  # and their task

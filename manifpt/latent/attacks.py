@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifpt import pictures
-from manifpt.compute import seeded
+from manifpt.data import pictures
 from manifpt.embeddings import check_images
-from manifpt.errors import InputError
-from manifpt.latent.directions import to_bytes, to_float
+from manifpt.latent.fingerprinter import to_bytes, to_float
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 KERNEL, BLUR = 25, 0.5  # pixels; standard deviation
 NOISE = 0.1  # standard deviation

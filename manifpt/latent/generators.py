@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.func import vmap
 from tqdm.auto import tqdm
 
-from manifpt import files, paths
-from manifpt.compute import pick_device, seeded
-from manifpt.errors import InputError
+from manifpt.utils import files, paths
+from manifpt.utils.compute import pick_device, seeded
+from manifpt.utils.errors import InputError
 
 NOISE = 0  # seed of StyleGAN2's noise, which the estimator knows
 CHUNK = 500  # latents drawn at a time
@@ -73,7 +73,7 @@ def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", dev
     InputError
         Unknown dataset or model, or one that is neither.
     """
-    from manifpt.gm import load_gm
+    from manifpt.zoo.dataset import load_gm
     from manifpt.zoo.sample import load
 
     checkpoint = load_gm(dataset).checkpoint(label)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from manifpt import files
-from manifpt.errors import InputError
+from manifpt.utils import files
+from manifpt.utils.errors import InputError
 
 NOT_OURS = "not ours"  # in place of a user's name
 DRAWS = 1000  # keys that are tried before a registry counts as full
@@ -134,7 +134,7 @@ class Registry:
     def add(self, user: str, key: str | np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
         """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
 
-        Only of random keys does the false-positive rate of `manifpt.latent.claims` hold.
+        Only of random keys does the false-positive rate of `manifpt.latent.attribute` hold.
 
         Returns
         -------

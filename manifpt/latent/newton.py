@@ -20,7 +20,7 @@ that, and black and white pixels are not rounded.
 A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
 compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
 
-Ours altogether: the paper searches by Adam, see `manifpt.latent.estimate`.
+Ours altogether: the paper searches by Adam, see `manifpt.latent.adam`.
 """
 
 import itertools
@@ -33,10 +33,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from manifpt.latent.adam import Estimate, check_search, checked_images, cube
 from manifpt.latent.approach import approach, noise_of
 from manifpt.latent.attacks import modelled
-from manifpt.latent.directions import LatentFingerprinter
-from manifpt.latent.estimate import Estimate, check_search, checked_images, cube
+from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 

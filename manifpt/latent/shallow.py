@@ -11,7 +11,7 @@ covariance are those of images that the generator drew. Ours in all details.
 import numpy as np
 import torch
 
-from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 
 DRAWN = 2000  # images for mean and covariance
 RIDGE = 1e-3  # added to their pixels' variance

@@ -17,9 +17,9 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from manifpt.errors import InputError
-from manifpt.latent.directions import LatentFingerprinter
+from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.generators import LatentGenerator
+from manifpt.utils.errors import InputError
 
 warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)  # by torch's own forward mode
 ROUNDING = 2 / 255 / np.sqrt(12)  # standard deviation of the error of 8 bits, in images from -1 to 1

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt import files, paths, training
-from manifpt.compute import seeded
-from manifpt.errors import InputError
 from manifpt.latent.attacks import attack_named
-from manifpt.latent.directions import LatentFingerprinter, to_bytes, to_float
-from manifpt.training import Task
+from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
+from manifpt.nn import training
+from manifpt.nn.training import Task
+from manifpt.utils import files, paths
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 WIDTHS = (32, 64, 128)
 BATCH = 64

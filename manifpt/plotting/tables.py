@@ -65,7 +65,7 @@ def gains(table: pd.DataFrame, *, control: str, level: float) -> Figure:
     Parameters
     ----------
     table
-        Index: methods; columns ``gain`` and ``p_holm``, as `manifpt.experiments.claims.comparisons` gives them.
+        Index: methods; columns ``gain`` and ``p_holm``, as `manifpt.experiments.ledger.comparisons` gives them.
     """
     table = table.sort_values("gain")
     figure, ax = plt.subplots(figsize=(7, 0.24 * len(table) + 1), layout="constrained")

@@ -30,14 +30,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manifpt import files, paths, trained, training
-from manifpt.compute import autocast, seeded
 from manifpt.embeddings import check_images
-from manifpt.errors import InputError
-from manifpt.ssl import Backbone
+from manifpt.nn import pretrained, training
+from manifpt.nn.barlow_twins import Backbone
+from manifpt.nn.training import Task
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
-from manifpt.training import Task
+from manifpt.utils import files, paths
+from manifpt.utils.compute import autocast, seeded
+from manifpt.utils.errors import InputError
 
 WIDTHS = (16, 32, 64, 128)  # of the ResNet
 LINEAR = 768
@@ -170,7 +171,11 @@ def train(
         if images.shape[2:] != (SIZE, SIZE):
             raise InputError(f"reals: shape {images.shape}; images of {SIZE}x{SIZE} pixels expected")
     task, size = _task(simulator, recipe), recipe.models * recipe.each
-    settings = {"recipe": asdict(recipe), "reals": [*map(trained.checksum, reals)], "categories": simulator.categories}
+    settings = {
+        "recipe": asdict(recipe),
+        "reals": [*map(pretrained.checksum, reals)],
+        "categories": simulator.categories,
+    }
     settings |= simulator.settings
     draws = [training.random_batches(torch.from_numpy(images), size) for images in reals]
     seconds = training.train(

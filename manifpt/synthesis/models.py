@@ -24,8 +24,8 @@ from itertools import pairwise, product
 
 from torch import Tensor, nn
 
-from manifpt.compute import seeded
-from manifpt.errors import InputError
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 OPTIONS = {
     "blocks": (1, 2),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
-from manifpt.errors import InputError
+from manifpt.utils.errors import InputError
 
 N_PAIRS = 10_000
 

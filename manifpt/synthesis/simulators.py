@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manifpt import files
-from manifpt.errors import InputError
 from manifpt.synthesis.models import SyntheticModel, architectures, build
 from manifpt.synthesis.train import load, to_pixels
+from manifpt.utils import files
+from manifpt.utils.errors import InputError
 
 RIDGE = 1e-3  # of the mean square of the features
 STATISTICS_ON, FIT_ON = 8, 4  # images: of batch norms, and the first of them for the regression

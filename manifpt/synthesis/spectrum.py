@@ -5,7 +5,7 @@ r"""The spectral fingerprint of an image: what a denoiser takes away from it, se
 
 with the image x in [0, 1] and the noise residual R. As released: ``linear``, no shift, no scaling. Deviations: theirs
 is a DnCNN of 17 layers without padding, whose smaller residual is resized to the size of the image; ours are the core's
-DnCNN (`manifpt.denoiser`), which pads and computes in bf16 where that is faster (its rounding adds as much noise as
+DnCNN (`manifpt.nn.dncnn`), which pads and computes in bf16 where that is faster (its rounding adds as much noise as
 storing an image in 8 bits did), and a wavelet denoiser. A grey image is read as three equal channels.
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from manifpt import denoiser
-from manifpt.compute import autocast
 from manifpt.embeddings import check_images
-from manifpt.errors import InputError
+from manifpt.nn import dncnn
+from manifpt.utils.compute import autocast
+from manifpt.utils.errors import InputError
 
 DENOISERS = ("dncnn", "wavelet")
 SCALES = ("linear", "root", "log")
@@ -82,7 +82,7 @@ def as_colour(images: np.ndarray) -> np.ndarray:
 
 
 def _dncnn(real: str) -> Residual:
-    network = denoiser.load(dataset=real)
+    network = dncnn.load(dataset=real)
     if network[0].in_channels != 3:
         raise InputError(f"denoiser of {real!r}: reads grey images; that of a set in colour expected")
 

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifpt import files, paths, trained, training
-from manifpt.compute import autocast, seeded, spread
-from manifpt.errors import InputError
-from manifpt.real import load_real
+from manifpt.data.real import load_real
+from manifpt.nn import pretrained, training
 from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build, parse
+from manifpt.utils import files, paths
+from manifpt.utils.compute import autocast, seeded, spread
+from manifpt.utils.errors import InputError
 
 ETA = 0.005
 STEPS, BATCH, RATE = 1000, 16, 3e-3
@@ -115,7 +116,7 @@ def train_models(
     chosen
         Some of the architectures; None for all 288.
     jobs
-        Processes, see `manifpt.compute.spread`.
+        Processes, see `manifpt.utils.compute.spread`.
     out
         Where the checkpoints go, one file a model in half precision; by default `folder_of` the real set.
 
@@ -151,7 +152,7 @@ def _images(dataset: str) -> tuple[np.ndarray, str]:
     images = load_real(dataset)
     if images.shape[1] != 3:
         raise InputError(f"{dataset}: images are grey; synthetic models learn a set in colour: photos, cifar10, celeba")
-    return images, trained.checksum(images)
+    return images, pretrained.checksum(images)
 
 
 def folder_of(dataset: str) -> Path:

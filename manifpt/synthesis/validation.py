@@ -12,8 +12,8 @@ of both covariances, as there are fewer real models than rings. The source's div
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from manifpt.errors import InputError
 from manifpt.metrics import frechet_distance_gaussians
+from manifpt.utils.errors import InputError
 
 RIDGE = 1e-6
 TINY = 1e-20  # power of what is constant

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from manifpt.compute import spread
-from manifpt.zoo import registry
+from manifpt.utils.compute import spread
+from manifpt.zoo import models
 from manifpt.zoo.publish import publish
 from manifpt.zoo.train import train
 
@@ -16,10 +16,10 @@ def train_all(
 ) -> Iterator[tuple[str, dict]]:
     """Train each (dataset, model, seed), as far as it is not there, and yield its path and quality when it is done.
 
-    Several `jobs` are processes, see `manifpt.compute.spread`.
+    Several `jobs` are processes, see `manifpt.utils.compute.spread`.
     """
     for dataset, name, _ in todo:
-        registry.entry(name), registry.real_set(dataset)
+        models.entry(name), models.real_set(dataset)
     yield from spread(partial(_one, steps=steps, out=out), todo, jobs)
 
 

@@ -24,10 +24,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from manifpt.compute import autocast
-from manifpt.training import Task
-from manifpt.zoo.perceptual import Perceptual
-from manifpt.zoo.recipe import Recipe
+from manifpt.nn.perceptual import Perceptual
+from manifpt.nn.training import Task
+from manifpt.utils.compute import autocast
+from manifpt.zoo.base import Recipe
 
 SAMPLING_STEPS = 25
 SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest

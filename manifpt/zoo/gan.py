@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.compute import autocast
-from manifpt.training import Task
-from manifpt.zoo.recipe import Recipe
+from manifpt.nn.training import Task
+from manifpt.utils.compute import autocast
+from manifpt.zoo.base import Recipe
 
 LATENT = 100
 WIDTH = 48

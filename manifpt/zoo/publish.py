@@ -4,10 +4,10 @@ import json
 import logging
 from pathlib import Path
 
-from manifpt import files
-from manifpt.gm import read_manifest
-from manifpt.real import load_real
-from manifpt.zoo import registry
+from manifpt.data.real import load_real
+from manifpt.utils import files
+from manifpt.zoo import models
+from manifpt.zoo.dataset import read_manifest
 from manifpt.zoo.quality import quality, yardsticks
 from manifpt.zoo.sample import sample
 
@@ -35,8 +35,8 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     if record is None or not _stands(folder, record, made_of, n, seed):
         record = _measure(checkpoint, n, seed) | {"checkpoint": made_of}
     _, settings = files.load_tensors(checkpoint)
-    dataset, real = settings["dataset"], registry.real_set(settings["dataset"])
-    if note := registry.NOTES.get((dataset, label)):
+    dataset, real = settings["dataset"], models.real_set(settings["dataset"])
+    if note := models.NOTES.get((dataset, label)):
         record["note"] = note
     with files.locked(path):  # others may publish as well
         old = _manifest(path)
@@ -64,11 +64,11 @@ def _measure(checkpoint: Path, n: int, seed: int) -> dict:
     shipped = min(n, SHIPPED.get(settings["dataset"], SHIPPED_OTHERWISE))
     mosaic = checkpoint.parent.parent / "samples" / f"{checkpoint.stem}.png"
     files.save_mosaic(mosaic, images[:shipped])
-    record = {"model": settings["model"]} | registry.entry(settings["model"]).describe()
+    record = {"model": settings["model"]} | models.entry(settings["model"]).describe()
     record |= {key: settings[key] for key in ("parameters", "steps", "seconds", "threads", "seed")}
     record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": shipped}
     record["samples"] |= {"n": n, "seed": seed}
-    return record | {"quality": quality(images, registry.real_set(settings["dataset"]))}
+    return record | {"quality": quality(images, models.real_set(settings["dataset"]))}
 
 
 def _reals(folder: Path, real: str) -> dict:

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from manifpt import metrics
+from manifpt.data.real import load_real
 from manifpt.embeddings import embed
-from manifpt.neighbours import Neighbours
-from manifpt.real import load_real
+from manifpt.search.neighbours import Neighbours
 
 N = 1000
 COLLAPSED_BELOW = 0.1  # recall

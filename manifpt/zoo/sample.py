@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from manifpt import files
-from manifpt.compute import pick_device, seeded
-from manifpt.errors import InputError
-from manifpt.zoo import registry
-from manifpt.zoo.recipe import Recipe
+from manifpt.utils import files
+from manifpt.utils.compute import pick_device, seeded
+from manifpt.utils.errors import InputError
+from manifpt.zoo import models
+from manifpt.zoo.base import Recipe
 
 BATCH = 100
 
@@ -44,7 +44,7 @@ def load(checkpoint: Path | str, *, device: str = "auto") -> tuple[Recipe, torch
     """The recipe, the network in evaluation mode and the settings of a checkpoint; `InputError` if it is none."""
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)
-    entry = registry.entry(settings.get("model"))
+    entry = models.entry(settings.get("model"))
     with seeded(0):  # the initial weights do not matter; the global generators stay as they are
         recipe = entry.make(settings["channels"], where)
     network = recipe.task.average.module

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.compute import autocast
-from manifpt.training import Task
+from manifpt.nn.training import Task
+from manifpt.utils.compute import autocast
+from manifpt.zoo.base import Recipe
 from manifpt.zoo.gan import descend, frozen
-from manifpt.zoo.recipe import Recipe
 
 LATENT = 256  # of z and of w
 WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels

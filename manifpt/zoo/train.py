@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from manifpt import files, paths, trained, training
-from manifpt.compute import pick_device, seeded
-from manifpt.errors import InputError
-from manifpt.gm import read_manifest
-from manifpt.real import load_real
-from manifpt.zoo import registry
+from manifpt.data.real import load_real
+from manifpt.nn import pretrained, training
+from manifpt.utils import files, paths
+from manifpt.utils.compute import pick_device, seeded
+from manifpt.utils.errors import InputError
+from manifpt.zoo import models
+from manifpt.zoo.dataset import read_manifest
 
 log = logging.getLogger("manifpt")
 
@@ -40,12 +41,12 @@ def train(
     -------
     Path of the checkpoint.
     """
-    entry, real = registry.entry(name), registry.real_set(dataset)
+    entry, real = models.entry(name), models.real_set(dataset)
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, not {steps}")
     reference = load_real(real)
-    settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or registry.steps(name, dataset)}
-    settings |= {"reference": trained.checksum(reference), "version": version("manifpt")}
+    settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or models.steps(name, dataset)}
+    settings |= {"reference": pretrained.checksum(reference), "version": version("manifpt")}
     path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
     files.check_writable(path)
     if path.exists():

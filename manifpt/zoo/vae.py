@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.compute import autocast
-from manifpt.training import Task
-from manifpt.zoo.perceptual import Perceptual
-from manifpt.zoo.recipe import Recipe
+from manifpt.nn.perceptual import Perceptual
+from manifpt.nn.training import Task
+from manifpt.utils.compute import autocast
+from manifpt.zoo.base import Recipe
 
 LATENT = 64
 WIDTH = 48

@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from manifpt.attribution import Attributor
-from manifpt.networks import NETWORKS, Pointwise, build
-from manifpt.recipes import RECIPES
+from manifpt.nn.classifiers import NETWORKS, Pointwise, build
+from manifpt.nn.recipes import RECIPES
 
 CLASSES = 5
 

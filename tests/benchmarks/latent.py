@@ -11,8 +11,8 @@ import json
 import statistics
 import time
 
-from manifpt.latent.directions import LatentFingerprinter
-from manifpt.latent.estimate import LatentEstimator
+from manifpt.latent.adam import LatentEstimator
+from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.generators import load_generator
 
 

@@ -17,13 +17,13 @@ import time
 
 import numpy as np
 
-from manifpt.errors import InputError
-from manifpt.neighbours import Neighbours
+from manifpt.search.neighbours import Neighbours
+from manifpt.utils.errors import InputError
 
 
 def images(n, queries, seed=0):
     """Points and queries, uint8 (rows, 3072), and the name of what they are."""
-    from manifpt.real import load_real
+    from manifpt.data.real import load_real
 
     try:
         reference, held_out = load_real("cifar10", split="reference"), load_real("cifar10", split="test")

@@ -16,10 +16,10 @@ import time
 import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from manifpt.compute import autocast, fast_bf16
-from manifpt.real import load_real
+from manifpt.data.real import load_real
 from manifpt.synthesis.models import architectures, build
 from manifpt.synthesis.train import BATCH, RATE
+from manifpt.utils.compute import autocast, fast_bf16
 
 
 def one_by_one(architecture, batches, models, enabled):

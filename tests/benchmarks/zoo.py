@@ -16,10 +16,10 @@ from unittest.mock import patch
 
 import torch
 
-from manifpt.compute import seeded
-from manifpt.real import load_real
-from manifpt.training import random_batches
-from manifpt.zoo import diffusion, flow, gan, nvae, registry, stylegan, vae
+from manifpt.data.real import load_real
+from manifpt.nn.training import random_batches
+from manifpt.utils.compute import seeded
+from manifpt.zoo import diffusion, flow, gan, models, nvae, stylegan, vae
 
 MINUTES = {"GAN": 5, "VAE": 5, "Flow": 12, "Score": 12}
 LARGE = {"GAN": 15, "VAE": 15, "Flow": 30, "Score": 30}
@@ -33,7 +33,7 @@ def seconds(name, images, steps, precision):
             for module in FAMILIES:
                 stack.enter_context(patch.object(module, "autocast", lambda device: contextlib.nullcontext()))
         with seeded(0):
-            recipe = registry.entry(name).make(images.shape[1], torch.device("cpu"))
+            recipe = models.entry(name).make(images.shape[1], torch.device("cpu"))
         batch = random_batches(images, recipe.batch_size)
         times = []
         for step in range(-3, steps):
@@ -46,16 +46,16 @@ def seconds(name, images, steps, precision):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=list(registry.MODELS))
-    parser.add_argument("--dataset", default="gm-fashion", choices=registry.DATASETS)
+    parser.add_argument("models", nargs="*", default=list(models.MODELS))
+    parser.add_argument("--dataset", default="gm-fashion", choices=models.DATASETS)
     parser.add_argument("--steps", type=int, default=16)
     options = parser.parse_args()
-    images = torch.from_numpy(load_real(registry.real_set(options.dataset)))
+    images = torch.from_numpy(load_real(models.real_set(options.dataset)))
     for name in options.models:
-        family = registry.entry(name).family
+        family = models.entry(name).family
         wall, bf16 = seconds(name, images, options.steps, "auto")
         _, fp32 = seconds(name, images, options.steps, "fp32")
-        steps = registry.steps(name, options.dataset)
+        steps = models.steps(name, options.dataset)
         record = {
             "model": name,
             "steps": steps,

@@ -1,0 +1,5 @@
+"""``python -m manifpt`` is ``manifpt``."""
+
+from manifpt.cli.app import main
+
+main()

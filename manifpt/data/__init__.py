@@ -1,0 +1,1 @@
+"""Images in: real sets, photographs, files."""

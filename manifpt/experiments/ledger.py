@@ -1,0 +1,228 @@
+"""The paper's claims beside our results, each with its control and a verdict by rule."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from manifpt.baselines import BASELINES
+from manifpt.experiments import latent_verdicts
+from manifpt.experiments.answers import Answers
+from manifpt.experiments.results import latest
+from manifpt.experiments.rows import SPACES
+from manifpt.experiments.runner import MIDDLE
+from manifpt.experiments.statistics import holm, paired_bootstrap, together, verdict
+from manifpt.experiments.synthesis import asked
+from manifpt.utils import paths
+from manifpt.zoo.dataset import load_gm
+
+RAW, UNTRAINED = "control-raw", "control-untrained"
+UNTESTED = "not tested"  # what the paper says of a control that it lacks
+LEDGER = ["claim", "paper", "ours", "control", "n", "verdict"]
+PAPER_ROWS = tuple(f"manifpt-{space}-nearest" for space in SPACES)
+
+
+def comparisons(
+    frame: pd.DataFrame, answers: Answers, method: str, others: list[str], *, images: np.ndarray | None = None
+) -> pd.DataFrame:
+    """A method against others, image by image, on one dataset, task and number of training images.
+
+    Parameters
+    ----------
+    frame
+        Rows of one dataset, task, n_per_class and settings.
+    answers
+        Which test images each run named rightly.
+    images
+        See `manifpt.experiments.statistics.paired_bootstrap`.
+
+    Returns
+    -------
+    Index: the others; ``gain`` in accuracy, ``p`` and ``p_holm``.
+    """
+    right = {name: answers.of(frame[frame["method"] == name]) for name in (method, *others)}
+    found = {other: paired_bootstrap(right[method], right[other], images=images) for other in others}
+    table = pd.DataFrame(found, index=["gain", "p"]).T
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def over_raw(frame: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+    """Gain of every method of a frame over the raw image; rows and columns as `comparisons`, methods in their order."""
+    others = [method for method in frame["method"].unique() if method != RAW]
+    return comparisons(frame, answers, RAW, others).assign(gain=lambda table: -table["gain"])
+
+
+def table2_claims(path: Path, *, n_per_class: int = MIDDLE) -> pd.DataFrame:
+    """ "Each of the four spaces is above all eight baselines" (Table 2), on the task ``all`` of each dataset.
+
+    Returns
+    -------
+    See `ledger`.
+    """
+    frame = latest(path)
+    frame = frame[(frame["task"] == "all") & (frame["n_per_class"] == n_per_class)]
+    return _above_baselines(frame, Answers(path), "2")
+
+
+def table4_claims(path: Path) -> pd.DataFrame:
+    """ "Each of the four spaces is above all eight baselines" across datasets (Table 4), task ``all``; see `ledger`."""
+    frame = latest(path)
+    return _above_baselines(frame[frame["task"] == "all"], Answers(path), "4")
+
+
+def table5_claims(path: Path) -> pd.DataFrame:
+    """ "Clusters follow this design variable" (Table 5): k-means on artifacts of the nearest real image in ``rgb``.
+
+    ``agrees`` if the p-value of the seeds together is below the level after Holm's method over the variables, else
+    ``weaker``. See `ledger`; the control is the mean of the permutation null.
+    """
+    frame = latest(path)
+    frame = frame[(frame["task"] == "k-means") & (frame["method"] == "manifpt-rgb-nearest")]
+    theirs = pd.read_csv(paths.data() / "paper" / "table5.csv").pivot_table("nmi", "method", "variable")
+    rows = []
+    for dataset, part in frame.groupby("dataset", sort=False):
+        values = part.pivot_table("value", "seed", "metric")
+        variables = [name.removeprefix("nmi ") for name in values if name.startswith("nmi ")]
+        p = holm([together(values[f"p_value {variable}"]) for variable in variables])
+        for variable, adjusted in zip(variables, p, strict=True):
+            rows.append(
+                {
+                    "claim": f"Table 5, {dataset}: clusters follow {variable}",
+                    "paper": f"NMI {theirs.loc['manifpt-rgb-nearest', variable]:.2f}",
+                    "ours": _value(values[f"nmi {variable}"].agg(["mean", "std"]), 2),
+                    "control": f"chance {values[f'null_mean {variable}'].mean():.2f}",
+                    "n": _count(part),
+                    "verdict": verdict([1.0], [adjusted]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str = "synthesis-photos") -> pd.DataFrame:
+    """ "On unseen models, more than so many points above existing methods" (Model Synthesis), by dataset and task.
+
+    The verdict is ``agrees`` where the extractor is above every other method by that many points at least, each
+    difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where one
+    is significantly above it. The extractor before training is no existing method: whether the trained one is above
+    it, by any number of points, is a row of its own.
+
+    Parameters
+    ----------
+    path
+        ``synthesis_identification.csv`` or ``synthesis_verification.csv``.
+    points
+        Of accuracy, in per cent: 40 for identification, 15 for verification.
+    n_per_class
+        Images a model in the gallery; 1 for verification.
+    method
+        The extractor; other ones are left out.
+    """
+    frame, answers = latest(path), Answers(path)
+    known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
+    frame = frame[frame["n_per_class"] == n_per_class]
+    rows = []
+    for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
+        others = [name for name in part["method"].unique() if not name.startswith("synthesis-")]
+        if not _whole(part, [method, *others]):
+            continue  # not computed yet
+        accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
+        gm = load_gm(dataset).only(*known[part["settings"].iloc[0]]["samples"][0])  # others may have been trained since
+        about = partial(asked, gm, path.stem, task, n_per_class)
+        images = np.stack([about(seed) for seed in sorted(part["seed"].unique())])
+        existing = [name for name in others if name != UNTRAINED]
+        best = accuracy.loc[existing, "mean"].idxmax()
+        claims = {"": (existing, f"+{points:g} points", points, f"best other {_value(accuracy.loc[best])} ({best})")}
+        if UNTRAINED in others:
+            claims[", above the untrained"] = ([UNTRAINED], UNTESTED, 0, f"untrained {_value(accuracy.loc[UNTRAINED])}")
+        for more, (rivals, said, least, control) in claims.items():
+            against = comparisons(part, answers, method, rivals, images=images)
+            order = verdict(against["gain"], against["p_holm"])
+            enough = 100 * against["gain"].min() >= least
+            rows.append(
+                {
+                    "claim": f"Model Synthesis, {dataset}: {path.stem.partition('_')[2]} of {task}{more}",
+                    "paper": said,
+                    "ours": _value(accuracy.loc[method]),
+                    "control": control,
+                    "n": f"{part['n'].max():,} answers, {part['seed'].nunique()} splits",
+                    "verdict": "weaker" if order == "agrees" and not enough else order,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def ledger() -> pd.DataFrame:
+    """All claims of which there are committed results.
+
+    Returns
+    -------
+    A row a claim: ``claim``, ``paper`` (its range, that of the best baseline, and how often it is above), ``ours``,
+    ``control``, each as mean ± sd over seeds, accuracies in per cent; ``n`` test images and seeds, ``verdict``.
+    """
+    parts = {
+        "table2": table2_claims,
+        "table4": table4_claims,
+        "table5": table5_claims,
+        "synthesis_identification": partial(synthesis_claims, points=40, n_per_class=10),
+        "synthesis_verification": partial(synthesis_claims, points=15, n_per_class=1),
+        "latent_keys": latent_verdicts.key_claims,
+        "latent_quality": latent_verdicts.cost_claims,
+        "latent_attacks": latent_verdicts.attack_claims,
+        "latent_claims": latent_verdicts.stranger_claims,
+    }
+    there = {name: paths.results() / f"{name}.csv" for name in parts}
+    found = [parts[name](path) for name, path in there.items() if path.exists()]
+    return pd.concat(found, ignore_index=True).reindex(columns=LEDGER)
+
+
+def _above_baselines(frame: pd.DataFrame, answers: Answers, number: str) -> pd.DataFrame:
+    """Each space against all baselines, and against the raw image, which the paper does not do; of whole tables."""
+    theirs = pd.read_csv(paths.data() / "paper" / f"table{number}.csv").pivot_table("accuracy", "dataset", "method")
+    rows = []
+    for dataset, part in frame.groupby("dataset", sort=False):
+        if not _whole(part, [*PAPER_ROWS, *BASELINES, RAW]):
+            continue  # not computed yet
+        accuracy = part[part["metric"] == "accuracy"].groupby("method")["value"].agg(["mean", "std"]) * 100
+        best = accuracy["mean"].reindex(list(BASELINES)).idxmax()
+        for method in PAPER_ROWS:
+            rival = theirs[list(BASELINES)].max(axis=1)
+            columns = f"above on {(theirs[method] > rival).sum()} of {len(theirs)} datasets"
+            said = f"{_span(theirs[method])} against {_span(rival)}, {columns}"
+            against = {
+                "all baselines": (list(BASELINES), said, f"best baseline {_value(accuracy.loc[best])} ({best})"),
+                "the raw image": ([RAW], UNTESTED, f"raw image {_value(accuracy.loc[RAW])}"),
+            }
+            for what, (others, said, control) in against.items():
+                table = comparisons(part, answers, method, others)
+                rows.append(
+                    {
+                        "claim": f"Table {number}, {dataset}: {method} above {what}",
+                        "paper": said,
+                        "ours": _value(accuracy.loc[method]),
+                        "control": control,
+                        "n": _count(part),
+                        "verdict": verdict(table["gain"], table["p_holm"]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _whole(part: pd.DataFrame, methods: Sequence[str]) -> bool:
+    """Whether every seed has every method."""
+    there = part[part["method"].isin(methods)]
+    return there.groupby("seed")["method"].nunique().eq(len(methods)).all() and not there.empty
+
+
+def _value(row: pd.Series, digits: int = 1) -> str:
+    return f"{row['mean']:.{digits}f} ± {row['std']:.{digits}f}"
+
+
+def _count(part: pd.DataFrame) -> str:
+    return f"{part['n'].max():,} images, {part['seed'].nunique()} seeds"
+
+
+def _span(values: pd.Series) -> str:
+    return f"{values.min():.1f}–{values.max():.1f}"

@@ -1,0 +1,149 @@
+"""The result tables as a batch: which experiment, on which datasets, at which size, into which file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+import pandas as pd
+
+from manifpt.experiments import (
+    feature_space,
+    held_out,
+    latent,
+    latent_claims,
+    lineage,
+    synthesis,
+    synthesis_sets,
+    synthesis_training,
+    table2,
+    table4,
+    table5,
+    two_sample,
+)
+from manifpt.synthesis.extractor import Recipe
+from manifpt.utils import paths
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
+from manifpt.zoo.models import DATASETS
+
+PROFILES = ("smoke", "full")
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± standard deviation over seeds: a row a method, a column a task, metric and number of training images."""
+    columns = ["task", "metric", "n_per_class"]
+
+    def text(values: pd.Series) -> str:
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+    wide = frame.pivot_table("value", "method", columns, aggfunc=text, fill_value="", sort=False)
+    return wide.reindex(frame["method"].drop_duplicates())
+
+
+@dataclass(frozen=True)
+class Table:
+    """An experiment with a file of its own.
+
+    Attributes
+    ----------
+    compute
+        Called with GM datasets and options.
+    inputs
+        The datasets of each part.
+    smoke
+        Options of a run of some minutes.
+    summary
+        Rows to a frame that fits a screen.
+    full
+        Options of the full profile.
+    """
+
+    compute: Callable[..., pd.DataFrame]
+    inputs: tuple[tuple[str, ...], ...]
+    smoke: dict
+    summary: Callable[[pd.DataFrame], pd.DataFrame] = summary
+    full: dict = field(default_factory=dict)
+
+
+RGB = ("manifpt-rgb-nearest",)
+TESTED = {"seeds": (0,), "n_reference": 2000}
+TRAINED = TESTED | {"epochs": 2}
+SMALL = TRAINED | {"n_test": 20}
+FEW = {"seeds": (0,), "n": 2}
+SET = {"seeds": (0,), "sets": ("full",), "recipe": Recipe(5), "n_test": 20}
+WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": Recipe(5), "n_test": 20}
+EACH = tuple((name,) for name in DATASETS)
+SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
+FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
+TABLES = {
+    "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
+    "resnet50": Table(table2.resnet50, (("gm-cifar10",),), SMALL | {"plan": {"all": (10,)}}),
+    "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
+    "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
+    "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
+    "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
+    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
+    "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
+    "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
+    "synthesis-training": Table(synthesis_training.synthesis_training, EACH, WAY),
+    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
+    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}, **SPREAD),
+    "latent-quality": Table(
+        latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}, **SPREAD
+    ),
+    "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}, **SPREAD),
+    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
+}
+
+
+def compute(
+    tables: Sequence[str] = (), datasets: Sequence[str] = (), *, profile: str = "full", resume: bool = False
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Compute the given tables, or all, and yield the rows of each part when it is done, and their summary.
+
+    Rows are written one by one to ``data/results/`` (full) or to ``tables/smoke/`` among the runs (smoke).
+
+    Parameters
+    ----------
+    datasets
+        GM datasets; of pairs, that of training. None for all.
+    resume
+        Keep the rows that are there and go on.
+
+    Raises
+    ------
+    InputError
+        Before any work: an unknown name; rows that are there already, without `resume`.
+    """
+    for what, given, known in (("table", tables, TABLES), ("dataset", datasets, DATASETS)):
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"{what} {unknown[0]!r} is unknown; choose one of {', '.join(known)}")
+    for name in tables:
+        known = dict.fromkeys(inputs[0] for inputs in TABLES[name].inputs)
+        if datasets and known.keys().isdisjoint(datasets):
+            raise InputError(f"table {name!r}: none of {', '.join(datasets)}; choose one of {', '.join(known)}")
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
+    chosen = {name: TABLES[name] for name in (tables or TABLES)}
+    if not resume and (there := [path for name in chosen if (path := path_of(name, profile)).exists()]):
+        raise InputError(f"{there[0]}: is there already; --resume keeps its rows and goes on, or remove it")
+    return _parts(chosen, datasets, profile)
+
+
+def path_of(table: str, profile: str) -> Path:
+    """Where the rows of a table go."""
+    folder = paths.results() if profile == "full" else paths.runs() / "tables" / profile
+    return folder / (f"table{table}.csv" if table.isdecimal() else f"{table.replace('-', '_')}.csv")
+
+
+def _parts(
+    chosen: dict[str, Table], datasets: Sequence[str], profile: str
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    for name, table in chosen.items():
+        options = table.smoke if profile == "smoke" else table.full
+        for inputs in table.inputs:
+            if not datasets or inputs[0] in datasets:
+                frame = table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
+                yield frame, table.summary(frame)

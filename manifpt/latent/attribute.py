@@ -1,0 +1,102 @@
+r"""Whose image is it? Keys that were read, held against those of all users, with a false-positive rate.
+
+Users' keys are drawn at random, so bits that have nothing to do with a user's key differ from it in at most δ of d
+places with probability :math:`P(\mathrm{Bin}(d, 1/2) \le \delta)`, whatever the bits are; with n users, the best of
+them does so with at most n times that. This is the p of a claim. It does not hold for keys that users chose.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom
+
+from manifpt.latent.adam import LatentEstimator
+from manifpt.latent.keys import NOT_OURS, Registry
+from manifpt.latent.newton import NewtonEstimator
+from manifpt.utils.errors import InputError
+
+MAX_P = 1e-6
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Of n images and u users.
+
+    Attributes
+    ----------
+    decision
+        The user, or ``not ours``; str `(n,)`.
+    bits
+        The keys that were read, uint8 `(n, key_length)`.
+    users
+        Names, str `(u,)`.
+    distances
+        Hamming distances to their keys, int `(n, u)`.
+    p
+        Probability that images of someone else come as near to any user, float64 `(n,)`.
+    loss
+        Of the estimator, float32 `(n,)`.
+    """
+
+    decision: np.ndarray
+    bits: np.ndarray
+    users: np.ndarray
+    distances: np.ndarray
+    p: np.ndarray
+    loss: np.ndarray
+
+
+def false_positive_rate(distance: int | np.ndarray, key_length: int, users: int = 1) -> np.ndarray:
+    """Largest probability that the nearest of some random keys is within `distance` bits of given ones."""
+    return np.minimum(1.0, users * binom.cdf(distance, key_length, 0.5))
+
+
+def attribute(
+    images: np.ndarray,
+    estimator: LatentEstimator | NewtonEstimator,
+    registry: Registry,
+    *,
+    max_p: float = MAX_P,
+    seed: int = 0,
+) -> Claims:
+    """Name the user whose key an image carries, where a wrong claim has probability below `max_p`.
+
+    Parameters
+    ----------
+    images
+        uint8 `(n, c, h, w)`.
+    seed
+        Of the estimator's starts.
+
+    Raises
+    ------
+    InputError
+        No user; a fingerprint other than the registry's; `max_p` not between 0 and 1, or out of reach of such keys;
+        wrong images.
+    """
+    length, users = estimator.fingerprinter.key_length, np.array(list(registry.users))
+    check_claims(estimator.fingerprinter.settings, registry, max_p)
+    read = estimator.estimate(images, seed=seed)
+    distances = registry.distances(read.bits)
+    nearest = distances.argmin(1)
+    p = false_positive_rate(distances.min(1), length, len(users))
+    decision = np.where(p < max_p, users[nearest], NOT_OURS)
+    return Claims(decision, read.bits, users, distances, p, read.loss)
+
+
+def check_claims(settings: dict, registry: Registry, max_p: float) -> None:
+    """Raise `InputError` where no claim can be made: see `attribute`."""
+    if not 0 < max_p < 1:
+        raise InputError(f"max_p: {max_p:g}; a probability between 0 and 1 expected")
+    if not registry.users:
+        raise InputError(f"{registry.path}: no user; register one")
+    if other := [name for name, value in settings.items() if registry.settings.get(name) != value]:
+        raise InputError(
+            f"{registry.path}: made for a fingerprint with another {', '.join(other)} than the estimator's"
+        )
+    best = false_positive_rate(0, settings["key_length"], len(registry.users))
+    if best >= max_p:
+        raise InputError(
+            f"max_p: {max_p:g}, but keys of {settings['key_length']} bits and {len(registry.users)} users reach "
+            f"{best:.1g} at best; longer keys or a larger max_p expected"
+        )

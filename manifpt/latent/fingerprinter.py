@@ -1,0 +1,199 @@
+r"""Where in the latent code a key is written.
+
+A principal component analysis of latent codes gives a mean μ, directions p and standard deviations s, largest first.
+The components from `shift` on carry the key φ, all others the content α:
+
+.. math:: w_\varphi = \mu + U^\top \alpha + \sigma V^\top \varphi, \quad \alpha_j \sim N(0, s_j^2)
+
+with bits φ. An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion a bit is written on several
+components, and the content is that of a sampled code.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manifpt.latent.generators import LatentGenerator, load_generator
+from manifpt.latent.keys import parse_key
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
+
+SCALES = ("equal", "deviation")  # sigma for all components (released), or sigma times each one's deviation
+CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
+CHECKSUM = 12  # digits of it in settings
+BATCH = 64  # images rendered at a time
+
+
+class LatentFingerprinter:
+    """Writes keys into the latent codes of one generator.
+
+    Parameters
+    ----------
+    generator
+        See `manifpt.latent.generators.load_generator`.
+    key_length
+        Bits of a key; with them the generator serves ``2 ** key_length`` users.
+    shift
+        First component of the key, counted from the largest variance; None for the last ones, of least variance.
+    sigma
+        Strength of the key; 1 in the released code.
+    scale
+        ``equal``: σ is `sigma` (released code); ``deviation``: σ_j is `sigma` times the component's deviation s_j.
+    repeat
+        Components for each bit.
+    content
+        ``gaussian``: α_j ~ N(0, s_j²); ``sample``: α of a code that the generator draws.
+    n_pca
+        Codes for the principal component analysis.
+
+    Attributes
+    ----------
+    mean_
+        μ, float32 `(d,)`.
+    content_, deviations_
+        U, float32 `(d - repeat * key_length, d)`, and the s_j of its rows.
+    key_
+        Rows of σV, those of one bit added up, float32 `(key_length, d)`: the code of a key is ``phi @ key_``.
+    capacity
+        Number of different keys.
+    settings
+        All of the above parameters by name, the name of the generator, and the beginning of its weights' checksum.
+
+    Raises
+    ------
+    InputError
+        Values out of range; more components than the code has dimensions.
+    """
+
+    def __init__(
+        self,
+        generator: LatentGenerator,
+        *,
+        key_length: int = 16,
+        shift: int | None = None,
+        sigma: float = 2.0,
+        scale: str = "equal",
+        repeat: int = 1,
+        content: str = "gaussian",
+        n_pca: int = 10_000,
+    ):
+        width, d = key_length * repeat, generator.dimension
+        shift = d - width if shift is None else shift
+        _check(d, key_length, repeat, shift, sigma, n_pca)
+        _choose("scale", scale, SCALES)
+        _choose("content", content, CONTENTS)
+        self.generator, self.key_length, self.shift, self.content = generator, key_length, shift, content
+        self.capacity = 2**key_length
+        self.settings = {"generator": generator.name, "key_length": key_length, "shift": shift, "sigma": sigma}
+        self.settings |= {"scale": scale, "repeat": repeat, "content": content, "n_pca": n_pca}
+        self.settings |= {"checksum": generator.checksum[:CHECKSUM]}
+        codes = generator.latents(n_pca, seed=0)
+        self.mean_ = codes.mean(0)
+        _, singular, components = torch.linalg.svd((codes - self.mean_).double(), full_matrices=False)
+        deviations, components = (singular / np.sqrt(n_pca - 1)).float(), components.float()
+        keyed = torch.zeros(d, dtype=torch.bool, device=codes.device)
+        keyed[shift : shift + width] = True
+        self.content_, self.deviations_ = components[~keyed], deviations[~keyed]
+        strength = sigma * (deviations[keyed] if scale == "deviation" else torch.ones_like(deviations[keyed]))
+        rows = strength[:, None] * components[keyed]  # (repeat * key_length, d)
+        self.key_ = rows.unflatten(0, (key_length, repeat)).sum(1)
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "LatentFingerprinter":
+        """The fingerprinter of a trained generator whose `settings` these are.
+
+        Raises
+        ------
+        InputError
+            They are not such settings, or of other weights than the generator has here: what is read would be chance.
+        """
+        try:
+            dataset, _, label = settings["generator"].rpartition("/")
+            generator = load_generator(label, dataset=dataset)
+            if (there := settings["checksum"]) != (here := generator.checksum[:CHECKSUM]):
+                raise InputError(f"settings: of {generator.name} with weights {there}, which here has {here}")
+            options = {name: value for name, value in settings.items() if name not in ("generator", "checksum")}
+            return cls(generator, **options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"settings: not those of a fingerprinter ({error})") from error
+
+    def compose(self, alpha: Tensor, phi: Tensor) -> Tensor:
+        """Codes `(n, d)` of contents α `(n, d - repeat * key_length)` and keys φ `(n, key_length)` in [0, 1]."""
+        return self.mean_ + alpha @ self.content_ + phi @ self.key_
+
+    def contents(self, n: int, *, seed: int = 0) -> Tensor:
+        """Draw α for n images, float32 `(n, d - repeat * key_length)`."""
+        if self.content == "sample":
+            return (self.generator.latents(n, seed=seed) - self.mean_) @ self.content_.t()
+        with seeded(seed):
+            return torch.randn(n, len(self.deviations_)).to(self.mean_) * self.deviations_
+
+    def embed(self, key: str | np.ndarray | None, n: int, seed: int = 0) -> np.ndarray:
+        """Draw n images that carry a key.
+
+        Parameters
+        ----------
+        key
+            As `manifpt.latent.keys.parse_key` reads it; or uint8 `(n, key_length)`, a key for each image; or None for
+            the same images without a key.
+        seed
+            Of the content: two calls with one seed differ by the keys alone.
+
+        Returns
+        -------
+        uint8 `(n, c, h, w)`.
+
+        Raises
+        ------
+        InputError
+            n is less than 1, or the key malformed.
+        """
+        if n < 1:
+            raise InputError(f"n: {n} images; at least 1 expected")
+        alpha, phi = self.contents(n, seed=seed), self._phi(key, n)
+        with torch.no_grad():
+            parts = [self.generator.render(w) for w in self.compose(alpha, phi).split(BATCH)]
+        return to_bytes(torch.cat(parts))
+
+    def _phi(self, key: str | np.ndarray | None, n: int) -> Tensor:
+        if key is None:
+            bits = np.zeros((n, self.key_length))
+        elif not isinstance(key, str) and np.ndim(key) == 2:
+            if len(key) != n:
+                raise InputError(f"key: {len(key)} keys for {n} images; one, or as many as images expected")
+            bits = np.stack([parse_key(one, self.key_length) for one in key])
+        else:
+            bits = np.tile(parse_key(key, self.key_length), (n, 1))
+        return torch.from_numpy(bits).to(self.mean_)
+
+
+def to_bytes(images: Tensor) -> np.ndarray:
+    """Images in [-1, 1] as uint8, rounded and clipped."""
+    return images.detach().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def to_float(images: np.ndarray) -> Tensor:
+    """Images of 8 bits as float32 in [-1, 1]."""
+    return torch.from_numpy(images).float().div(127.5).sub(1)
+
+
+def _check(d: int, key_length: int, repeat: int, shift: int, sigma: float, n_pca: int) -> None:
+    numbers = {"key_length": key_length, "repeat": repeat, "shift": shift, "n_pca": n_pca}
+    for what, number in numbers.items():
+        if not isinstance(number, int | np.integer):
+            raise InputError(f"{what}: {number!r}; a whole number expected")
+    if key_length < 1 or repeat < 1 or key_length * repeat >= d:
+        raise InputError(
+            f"key_length: {key_length} bits on {repeat} components each; at least 1, and less than the {d} of the code"
+        )
+    if not 0 <= shift <= d - key_length * repeat:
+        raise InputError(f"shift: {shift}; a number from 0 to {d - key_length * repeat} expected")
+    if not 0 < sigma < np.inf:
+        raise InputError(f"sigma: {sigma}; a positive number expected")
+    if n_pca <= d:
+        raise InputError(f"n_pca: {n_pca} codes; more than the {d} dimensions of the code expected")
+
+
+def _choose(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Notebooks run as a batch, with checked parameters."""

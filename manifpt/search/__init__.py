@@ -1,0 +1,1 @@
+"""Exact nearest points, made fast."""

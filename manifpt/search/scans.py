@@ -1,0 +1,181 @@
+r"""One block of a nearest-neighbour search by one matrix product, with a proven bound on what the product leaves out.
+
+A scan finds :math:`s_{ij} = \|r_j\|^2 - 2\,q_i \cdot r_j = \|q_i - r_j\|^2 - \|q_i\|^2`, or a bound from below:
+
+``int8``
+    8-bit images minus 128 are int8; their products and sums are exact in int32 while :math:`3 \cdot 2^{14} d < 2^{31}`
+    (:math:`d \le 43690`), and so are the distances: there is nothing to refine.
+``bfloat16``, ``float32``
+    Vectors are centred on the mean of the points, which changes no distance, and rounded; the scan finds a lower bound
+    of each distance, and only pairs whose bound does not exceed the k-th best distance so far are computed in float64.
+
+The bound: let y be the centred vectors, u the relative error of a stored number, v = 2^-23 that of an operation.
+
+1. :math:`\hat y_j = y_j (1 + \delta_j), |\delta_j| \le u`, and a float32 sum of d products, in any order, multiplies
+   each by at most :math:`1 / (1 - d v)` (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1).
+2. Rounding that sum to the stored type multiplies it by at most :math:`1 + u`; so the computed p is
+   :math:`\sum_j y_j y'_j (1 + \theta_j)` with :math:`|\theta_j| \le c = (1 + u)^3 / (1 - d v) - 1`.
+3. By Cauchy and Schwarz :math:`|p - y \cdot y'| \le c \|y\| \|y'\|`, hence
+   :math:`\|q - r\|^2 \ge \|y\|^2 + \|y'\|^2 - 2 p - 2 c \|y\| \|y'\|`.
+
+Norms enter with a relative slack of 2^-20, for the float32 arithmetic of this last line, and an absolute one of 2^-40,
+for underflow (points are scaled to at most 1 by a power of two). A pair is dropped only if its bound is *greater* than
+the best: where numbers overflow to infinity or NaN, every pair is computed.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from manifpt.utils.errors import InputError
+
+PRODUCTS = ("auto", "int8", "bfloat16", "float32")
+INT8_WIDTH = 43690  # 3 * 2^14 * width < 2^31; at width 1, torch 2.14 leaves the integer product unwritten
+REFINE = 2**18  # numbers a float64 batch, so that it stays in cache
+SLACK = 2.0**-20
+
+
+class IntegerScan:
+    """Scan of 8-bit images by an integer product: its bounds are exact."""
+
+    never = 2**31 - 1  # the bound of a pair that is out of the question
+
+    def pack(self, rows: np.ndarray) -> tuple:
+        """Rows of one side, uint8 (m, d), as int8 (m, d) and squared norms, int32 (m,)."""
+        import torch
+
+        shifted = (rows ^ np.uint8(128)).view(np.int8)
+        return torch.from_numpy(shifted), torch.from_numpy(np.einsum("ij,ij->i", shifted, shifted, dtype=np.int32))
+
+    def memory(self, size: int):
+        """Room for the bounds of `size` pairs: fresh pages for each block would cost a third of its product."""
+        import torch
+
+        return torch.empty(size, dtype=torch.int32)
+
+    def bound(self, query: tuple, chunk: tuple, memory):
+        """Squared distance less the query's squared norm, int32 tensor (q, c) in `memory`, of two packed sides."""
+        import torch
+
+        product = torch._int_mm(query[0], chunk[0].T, out=_block(memory, query, chunk))
+        return torch.sub(chunk[1], product, alpha=2, out=product)
+
+    def limit(self, best: np.ndarray, query: tuple):
+        """What the bound of a pair at squared distance `best`, float64 (q,), cannot exceed: int32 tensor (q,)."""
+        import torch
+
+        return torch.from_numpy(np.minimum(best - query[1].numpy(), self.never - 1).astype(np.int32))
+
+    def distance(self, bound, row, column, query, queries, rows) -> np.ndarray:
+        """Exact squared distance of pairs, float64 (pairs,)."""
+        return bound.numpy()[row, column] + query[1].numpy()[row].astype(np.float64)
+
+
+class RoundedScan:
+    """Scan of any vectors by a product of rounded ones: lower bounds, in units of the scaled vectors."""
+
+    never = np.inf
+
+    def __init__(self, dtype: str, centre: np.ndarray, largest: float):
+        import torch
+
+        self.dtype = getattr(torch, dtype)
+        self.scale = np.float32(2.0 ** -max(int(np.frexp(largest)[1]), -100))
+        self.centre = (centre * np.float64(self.scale)).astype(np.float32)
+        u = torch.finfo(self.dtype).eps / 2 + 2.0**-23  # stored, after one float32 subtraction
+        self.c = (1 + u) ** 3 / (1 - len(centre) * 2.0**-23) - 1 + 2 * SLACK
+
+    def pack(self, rows: np.ndarray) -> tuple:
+        """Rows of one side (m, d), rounded; norms, float32 (m,), from above; squares, float64 (m,), from below."""
+        import torch
+
+        with np.errstate(over="ignore"):
+            centred = torch.from_numpy(rows * self.scale - self.centre)
+        norm = torch.linalg.vector_norm(centred, dim=1, dtype=torch.float64)
+        above = norm * (1 + SLACK) + 2.0**-40
+        above[norm > 2.0**60] = torch.inf
+        return centred.to(self.dtype), above.float(), norm.square() * (1 - SLACK)
+
+    def memory(self, size: int):
+        """Room for the bounds of `size` pairs."""
+        import torch
+
+        return torch.empty(size)
+
+    def bound(self, query: tuple, chunk: tuple, memory):
+        """Lower bound of the squared distance less the query's squared norm, float32 tensor (q, c) in `memory`."""
+        import torch
+
+        block = _block(memory, query, chunk)
+        if self.dtype == torch.float32:  # by numpy: torch may be set to compute float32 products with fewer digits
+            np.matmul(query[0].numpy(), chunk[0].numpy().T, out=block.numpy())
+        else:
+            block.copy_(torch.mm(query[0], chunk[0].T))
+        return block.addr_(query[1], chunk[1], beta=-2, alpha=-2 * self.c).add_(chunk[2].float())
+
+    def limit(self, best: np.ndarray, query: tuple):
+        """What the bound of a pair at squared distance `best`, float64 (q,), cannot exceed: float32 tensor (q,)."""
+        import torch
+
+        limit = best * (1 + SLACK) * np.float64(self.scale) ** 2 - query[2].numpy()
+        highest = np.finfo(np.float32).max
+        return torch.from_numpy(np.nextafter(limit.clip(-highest, highest).astype(np.float32), highest))
+
+    def distance(self, bound, row, column, query, queries, rows) -> np.ndarray:
+        """Squared distance of the pairs (queries[row], rows[column]), float64 (pairs,)."""
+        return pair_distance(queries, rows, row, column)
+
+
+def choose(
+    product: str, dtype: np.dtype, d: int, chunks: Iterable[tuple[int, np.ndarray]]
+) -> IntegerScan | RoundedScan:
+    """Scan named by `product`, or the fastest on this processor; `chunks` of the points are read if it must round."""
+    import torch
+
+    integers = dtype == np.uint8 and 1 < d <= INT8_WIDTH
+    if product == "int8" and not integers:
+        raise InputError(f"product: int8 needs uint8 points of 2 to {INT8_WIDTH} numbers a row; use auto")
+    if product == "int8" or (product == "auto" and integers and _has("vnni") and hasattr(torch, "_int_mm")):
+        return IntegerScan()
+    fastest = "bfloat16" if _has("amx_tile") else "float32"
+    return RoundedScan(fastest if product == "auto" else product, *moments(chunks))
+
+
+def moments(chunks: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """Mean, float64 (d,), and largest magnitude of points that come as (index of the first, rows)."""
+    total, largest, n = 0.0, 0.0, 0
+    for start, rows in chunks:
+        check_finite("points", rows, start)
+        total = total + rows.sum(axis=0, dtype=np.float64)
+        largest = max(largest, float(rows.max()), -float(rows.min()))
+        n += len(rows)
+    return total / n, largest
+
+
+def check_finite(name: str, rows: np.ndarray, start: int = 0) -> None:
+    """Raise `InputError` naming the first row, counted from `start`, that holds NaN or infinity."""
+    if rows.dtype != np.uint8 and len(bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))):
+        raise InputError(f"{name}: row {start + bad[0]} holds NaN or infinity; finite numbers expected")
+
+
+def pair_distance(queries: np.ndarray, rows: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Squared L2 of the pairs (queries[row], rows[column]), float64 (pairs,), in batches of bounded memory."""
+    step = max(1, REFINE // queries.shape[1])
+    distance = np.empty(len(row))
+    for i in range(0, len(row), step):
+        part = slice(i, i + step)
+        difference = np.subtract(queries[row[part]], rows[column[part]], dtype=np.float64)
+        distance[part] = np.einsum("ij,ij->i", difference, difference)
+    return distance
+
+
+def _block(memory, query: tuple, chunk: tuple):
+    q, c = len(query[0]), len(chunk[0])
+    return memory[: q * c].view(q, c)
+
+
+def _has(unit: str) -> bool:
+    """Whether torch reports this unit of the processor."""
+    import torch
+
+    return getattr(torch.cpu, f"_is_{unit}_supported", lambda: False)()

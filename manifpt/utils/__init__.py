@@ -1,0 +1,1 @@
+"""Files, paths, arrays, devices and the one error that users see."""

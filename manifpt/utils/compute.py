@@ -1,0 +1,81 @@
+"""Where to compute, and in which precision."""
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import numpy as np
+import torch
+
+from manifpt.utils.errors import InputError
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """``"auto"``: CUDA, else MPS, else the CPU; any other name as torch has it, `InputError` if it is not there."""
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    try:
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r}: not available here ({error}); 'auto' picks one that is") from error
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are faster than fp32 here: tensor cores, or a CPU with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def precision() -> str:
+    """That of convolutions here, where it is left open: ``bf16`` or ``fp32``."""
+    return "bf16" if fast_bf16(pick_device()) else "fp32"
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """bf16 autocast where it is faster, else nothing."""
+    if fast_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int):
+    """Draw torch's random numbers from the given seed inside the block, and leave the global generators untouched.
+
+    Raises
+    ------
+    InputError
+        For a negative number.
+    """
+    if min(numbers) < 0:
+        raise InputError(f"seed must be at least 0, not {min(numbers)}")
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices):
+        entropy = (len(numbers), *numbers)  # their count too, since a trailing zero alone changes nothing
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        yield
+
+
+def spread(one: Callable, todo: Sequence, jobs: int) -> Iterator:
+    """What a function makes of each task, as soon as it is done: by itself, or by several processes.
+
+    With several `jobs`, each has its share of the threads: on a few cores that is faster than one task after another,
+    each with all of them. Function and tasks are pickled.
+    """
+    if jobs == 1:
+        yield from map(one, todo)
+        return
+    share = max(1, torch.get_num_threads() // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+        futures = [pool.submit(one, task) for task in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:  # interrupted, or a task failed: the others need not be waited for
+            pool.shutdown(cancel_futures=True)
+            raise

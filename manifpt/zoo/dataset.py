@@ -1,0 +1,209 @@
+"""GM datasets: a real set and samples of models trained on it, in three splits.
+
+A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
+lossless mosaic; a few held-out reals may lie there, too, to be looked at). Where fewer samples ship than belong to the
+dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. Of each model's samples the first
+half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is the real set's held-out images of the
+same split.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from manifpt.data.real import HELD_OUT_SHARE, check_disjoint, load_real
+from manifpt.utils import files, paths
+from manifpt.utils.errors import InputError
+
+REAL = "real"
+
+
+class GMDataset:
+    """The models of one folder, or of several; of models with one label that in the last folder counts.
+
+    Attributes
+    ----------
+    folders
+        Where they lie.
+    name
+        Of the dataset, for example ``gm-fashion``.
+    real
+        Name of its real set, for `manifpt.load_real`.
+    models
+        Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
+    yardsticks
+        The same quality scores of other real images and of a PCA-Gaussian.
+    selection
+        Which models these are: ``all`` of the manifest, or their names, see `only`.
+    """
+
+    def __init__(self, *folders: Path | str):
+        self.folders = tuple(map(Path, folders))
+        manifests = {folder: read_manifest(folder) for folder in self.folders}
+        first = manifests[self.folders[0]]
+        self.name, self.real, self.yardsticks = first["name"], first["real"], first.get("yardsticks", {})
+        self._reals = next(((folder, m["reals"]) for folder, m in manifests.items() if "reals" in m), None)
+        self._folder = {label: folder for folder, manifest in manifests.items() for label in manifest["models"]}
+        self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
+
+    def __repr__(self) -> str:
+        folders = ", ".join(map(str, self.folders))
+        return f"<{self.name}: {len(self.models)} models of {self.real}, in {folders}>"
+
+    def only(self, *labels: str) -> "GMDataset":
+        """The same dataset with some of its models, in the manifest's order; `InputError` for an unknown one."""
+        if not labels:
+            raise InputError(f"{self.name}: no model named; choose one at least of {', '.join(self.models)}")
+        for label in labels:
+            self._record(label)
+        some = GMDataset(*self.folders)
+        some.models = {label: record for label, record in self.models.items() if label in labels}
+        return some
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The held-out reals and every model, the labels of the full attribution task."""
+        return (REAL, *self.models)
+
+    def reference(self) -> np.ndarray:
+        """The real images X_R that the models were trained on: uint8 `(n, c, 32, 32)`."""
+        return load_real(self.real)
+
+    def images(self, label: str, *, split: str | None = None) -> np.ndarray:
+        """Images of one class, uint8 `(n, c, 32, 32)`: all of a model's samples, or those of a split.
+
+        Of ``real`` without a split: the test split.
+
+        Raises
+        ------
+        InputError
+            Unknown class or split; a sample file that is missing or damaged.
+        """
+        if label == REAL:
+            return load_real(self.real, split=split or "test")
+        record = self._record(label)
+        if split is not None and split not in HELD_OUT_SHARE:
+            raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
+        images = self._samples(label, record)
+        start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
+        return images[round(start * len(images)) : round(stop * len(images))]
+
+    def preview(self, label: str, n: int) -> np.ndarray:
+        """At most n images of a class, uint8 `(m, c, h, w)`: the first that ship; none is drawn from a checkpoint."""
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"n: {n!r} images; a whole number from 1 on expected")
+        if label == REAL and self._reals is None:
+            return load_real(self.real, split="test")[:n]
+        folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
+        path = folder / record["file"]
+        files.check_sha256(path, record["sha256"])
+        return files.load_mosaic(path, min(n, record["shipped"]))
+
+    def _record(self, label: str) -> dict:
+        """A model's entry; `InputError` for an unknown model."""
+        if label not in self.models:
+            raise InputError(
+                f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}, "
+                "or train it, if `manifpt zoo list` names it"
+            )
+        return self.models[label]
+
+    def _samples(self, label: str, record: dict) -> np.ndarray:
+        """All samples of a model: those that ship, and those that its checkpoint gives after them."""
+        made_by, record = record["checkpoint"], record["samples"]
+        shipped = self.preview(label, record["n"])
+        if len(shipped) == record["n"]:
+            return shipped
+        checkpoint = self.checkpoint(label)
+        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"], len(shipped)])
+        cached = paths.cache() / "samples" / f"{self.name}-{label}-{key}.png"
+        if not cached.exists():
+            from manifpt.zoo.sample import sample
+
+            images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
+            files.save_mosaic(cached, images)
+        return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+
+    def check_splits(self) -> None:
+        """Raise `InputError` if reference, training, validation and test images are not all different."""
+        splits = {split: np.concatenate([*self.pools(split).values()]) for split in ("train", "val", "test")}
+        check_disjoint(reference=self.reference(), **splits)
+
+    def checkpoint(self, label: str) -> Path:
+        """Path of a model's checkpoint, its checksum checked."""
+        record = self._record(label)["checkpoint"]
+        path = self._folder[label] / record["file"]
+        files.check_sha256(path, record["sha256"])
+        return path
+
+    def task(
+        self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of an attribution task, as many of each class.
+
+        Parameters
+        ----------
+        n_per_class
+            Images of each class, drawn without replacement by `seed`; None for as many as the smallest class has.
+        classes
+            Of the task, by default all.
+
+        Returns
+        -------
+        images
+            uint8 `(n_classes * n_per_class, c, 32, 32)`.
+        labels
+            str `(n_classes * n_per_class,)`.
+        """
+        return draw(self.pools(split, classes), n_per_class, seed=seed)
+
+    def pools(self, split: str, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Class to its images of a split, for the given classes or all."""
+        if isinstance(classes, str) or (classes is not None and not classes):
+            raise InputError(f"classes: a list of names expected, not {classes!r}")
+        return {label: self.images(label, split=split) for label in classes or self.classes}
+
+
+def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """As many of each class: rows `(classes * n_per_class, …)` and their labels; see `GMDataset.task`."""
+    smallest = min(pools, key=lambda label: len(pools[label]))
+    n = len(pools[smallest]) if n_per_class is None else n_per_class
+    if not isinstance(n, int | np.integer) or not 1 <= n <= len(pools[smallest]):
+        raise InputError(
+            f"n_per_class: {n!r} images a class; a whole number from 1 to {len(pools[smallest])} expected, "
+            f"which is what class {smallest!r} has in this split"
+        )
+    rng = np.random.default_rng(seed)
+    return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
+
+
+def load_gm(name: str | Path) -> GMDataset:
+    """A GM dataset: by its folder, or by name, then with what ships and what `manifpt zoo train` made."""
+    if not isinstance(name, str | Path):
+        raise InputError(f"GM dataset {name!r}: a name or a folder expected")
+    homes = paths.data(), paths.home() / "gm"
+    named = not isinstance(name, Path) and len(Path(name).parts) == 1
+    folders = [home / name for home in homes] if named else [Path(name)]
+    if found := [folder for folder in folders if (folder / "manifest.json").is_file()]:
+        return GMDataset(*found)
+    manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
+    known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
+    raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}")
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a GM dataset's folder; `InputError` if it is missing or malformed, or names a file outside."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        records = [entry[kind]["file"] for entry in manifest["models"].values() for kind in ("checkpoint", "samples")]
+        records += [manifest["reals"]["file"]] if "reals" in manifest else []
+        manifest["name"], manifest["real"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the manifest of a GM dataset ({error!r})") from error
+    for record in records:
+        if not (folder / record).resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: names {record}, which is outside its folder")
+    return manifest

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from manifpt.attribution import Attributor
-from manifpt.cli.app import app
+from manifpt.cli import app
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.fingerprints import Fingerprint
 from manifpt.folders.own import load_fingerprints

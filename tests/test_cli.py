@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifpt.cli.app import app
+from manifpt.cli import app
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
 

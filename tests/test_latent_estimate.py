@@ -9,7 +9,7 @@ import pytest
 import torch
 from lpips import LPIPS, pretrained_networks
 
-from manifpt.cli.app import app
+from manifpt.cli import app
 from manifpt.latent import adam as estimating
 from manifpt.latent.adam import LatentEstimator
 from manifpt.latent.attacks import attacked

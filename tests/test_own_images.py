@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from manifpt.cli.app import app
+from manifpt.cli import app
 from manifpt.data import pictures
+from manifpt.folders import own, report, rules, survey, tracing
 from manifpt.folders.rules import Rule
-from manifpt.folders.survey import own, report, rules, survey, tracing
 from manifpt.manifold import Manifold
 from manifpt.utils import paths
 
@@ -216,7 +216,7 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from PIL import Image
-from manifpt.folders.survey import survey, own
+from manifpt.folders import survey, own
 from manifpt.manifold import Manifold
 from pathlib import Path
 

@@ -9,7 +9,7 @@ from PIL import Image
 from test_cli import main
 from torch import nn
 
-from manifpt.folders.survey import identify
+from manifpt.folders import identify
 from manifpt.nn import training
 from manifpt.synthesis import extractor, spectrum
 from manifpt.synthesis.extractor import Extractor, Recipe, degradation, rate_at, triplet_loss

@@ -32,7 +32,7 @@ def fingerprint(
     workers: Workers = 1,
 ) -> None:
     """Write the artifacts of every model in a folder, and of held-out real images, to one file."""
-    from manifpt.folders.survey import own
+    from manifpt.folders import own
     from manifpt.utils import files
 
     files.check_writable(out, ending=".npz")
@@ -58,7 +58,7 @@ def train(
     seed: Annotated[int, typer.Option(metavar="N", help="Of training.")] = 0,
 ) -> None:
     """Train a classifier on the artifacts of every model and of held-out reals; write it with an HTML report."""
-    from manifpt.folders.survey import own, tracing
+    from manifpt.folders import own, tracing
 
     tracing.check_free(out)
     chosen = own.manifold(space, estimator, k)
@@ -76,7 +76,7 @@ def predict(
     workers: Workers = 1,
 ) -> None:
     """Name the model that made each image, with its probability."""
-    from manifpt.folders.survey import tracing
+    from manifpt.folders import tracing
 
     _warn(tracing.predict(classifier, images, csv, workers=workers, progress=sys.stderr.isatty()))
     typer.echo(f"{csv}: a row an image")

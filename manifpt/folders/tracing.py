@@ -17,9 +17,10 @@ from manifpt.attribution import Attributor
 from manifpt.data import pictures
 from manifpt.data.pictures import Picture
 from manifpt.data.real import HELD_OUT_SHARE
+from manifpt.folders import report
 from manifpt.folders.own import check_neighbours, manifold
 from manifpt.folders.rules import TRAITS, Rule
-from manifpt.folders.survey import Folders, Stream, look_at, report
+from manifpt.folders.survey import Folders, Stream, look_at
 from manifpt.manifold import Manifold
 from manifpt.utils import files, paths
 from manifpt.utils.arrays import chunks, take

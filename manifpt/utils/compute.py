@@ -1,10 +1,9 @@
 """Where to compute, and in which precision."""
 
 import contextlib
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
 
+import joblib
 import numpy as np
 import torch
 
@@ -60,22 +59,21 @@ def seeded(*numbers: int):
         yield
 
 
-def spread(one: Callable, todo: Sequence, jobs: int) -> Iterator:
-    """What a function makes of each task, as soon as it is done: by itself, or by several processes.
+def spread(function: Callable, tasks: Iterable, jobs: int) -> Iterator:
+    """Apply `function` to each task; yield results as they finish, in `jobs` processes.
 
-    With several `jobs`, each has its share of the threads: on a few cores that is faster than one task after another,
-    each with all of them. Function and tasks are pickled.
+    With one job, tasks run here, in order. Several share the threads of this process: on a few cores that is faster
+    than one task after another, each with all of them. Function and tasks are pickled.
+
+    Raises
+    ------
+    InputError
+        `jobs` is not a whole number from 1 on.
     """
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs: {jobs!r}; a whole number from 1 on expected")
     if jobs == 1:
-        yield from map(one, todo)
-        return
+        return map(function, tasks)
     share = max(1, torch.get_num_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(share,)) as pool:
-        futures = [pool.submit(one, task) for task in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:  # interrupted, or a task failed: the others need not be waited for
-            pool.shutdown(cancel_futures=True)
-            raise
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=share):
+        return joblib.Parallel(return_as="generator_unordered")(joblib.delayed(function)(task) for task in tasks)

@@ -2,11 +2,15 @@
 
 import contextlib
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -14,10 +18,10 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 
 TILES_PER_ROW = 50
+NEWBORN = 10.0  # seconds in which a temporary file may not be locked yet by its writer
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -29,28 +33,38 @@ def as_path(what: str, path: Path | str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure.
+def atomic(path: Path | str, *, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary file beside `path`; rename it to `path` on success, remove it on failure.
 
-    Names left behind by processes that were killed are removed on the way, so no half-written file outlives the next
-    write. A full disk, or a place that may not be written, is an `InputError`.
+    The rights are those of the file that is replaced, else what the umask says. Behind a symbolic link, the file that
+    it leads to is replaced. Temporary files whose writer was killed are removed on the way.
+
+    Parameters
+    ----------
+    private
+        Let nobody but the owner read or write the file (mode 0600), for secrets.
+
+    Raises
+    ------
+    InputError
+        The disk is full, or the place may not be written.
     """
-    path = as_path("path", path)
+    path = real_path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; the name of a file expected")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written, {path.parent} is no folder to write to ({error})") from error
-    for stale in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
-        pid = stale.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
-        if pid.isdecimal() and not alive(int(pid)):
-            stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    _remove_stale(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
-        yield temporary
-        temporary.chmod(0o644)  # some writers make files that only their owner can read
-        os.replace(temporary, path)
+        with _claimed(temporary, 0o600 if private else 0o666) as descriptor:
+            if path.exists():
+                os.fchmod(descriptor, path.stat().st_mode & (0o600 if private else 0o777))
+            yield temporary
+            os.fsync(descriptor)
+            os.replace(temporary, path)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -59,20 +73,39 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def locked(path: Path) -> FileLock:
-    """A lock that one process at a time holds for `path`, which none has to open; with ``with``."""
-    return FileLock(paths.cache() / f"{settings_hash(str(path.resolve()))}.lock")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this number runs."""
+@contextlib.contextmanager
+def _claimed(path: Path, mode: int) -> Iterator[int]:
+    """Make a new file, which must not be there, and hold a lock on it: as long as its writer lives, it is not stale."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of `path` whose writer is dead: nobody holds their lock."""
+    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError), open(temporary, "rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > NEWBORN:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                temporary.unlink()
+
+
+def real_path(path: Path | str) -> Path:
+    """The absolute path that `path` leads to, symbolic links resolved."""
+    return Path(os.path.realpath(as_path("path", path)))
+
+
+def locked(path: Path | str) -> FileLock:
+    """A lock for ``with`` that one process at a time holds for `path`; it lies beside the file, as ``.<name>.lock``.
+
+    So all who see the file see the lock, whatever their home and machine.
+    """
+    path = real_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def check_writable(path: Path | str, *, ending: str | None = None) -> None:
@@ -103,9 +136,9 @@ def check_room(path: Path | str, size: int) -> None:
         raise InputError(f"{path}: no room, {needed}; make room or name another place")
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write `text` to `path` atomically, in UTF-8."""
-    with atomic(path) as temporary:
+def write_text(path: Path | str, text: str, *, private: bool = False) -> None:
+    """Write `text` to `path` atomically, in UTF-8; `private` as in `atomic`."""
+    with atomic(path, private=private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

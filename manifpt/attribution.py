@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from manifpt.nn.classifiers import NETWORKS, Classifier, build
-from manifpt.nn.recipes import RECIPES, Recipe, train
+from manifpt.nn.recipes import RECIPES, Schedule, train
 from manifpt.utils import files
 from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
 from manifpt.utils.compute import fast_bf16, pick_device
@@ -195,7 +195,7 @@ class Attributor:
             ) from error
         return self
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self) -> Schedule:
         given = {"learning_rate": FINE_TUNING_RATE} if self.settings["weights"] else {}
         for name in ("epochs", "batch_size", "learning_rate"):
             if self.settings[name] is not None:

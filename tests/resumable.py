@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from manifpt.nn import training
-from manifpt.nn.training import Task, random_batches
+from manifpt.nn.training import Training, random_batches
 from manifpt.utils.compute import seeded
 
 
@@ -26,7 +26,7 @@ def toy_task(seed=0):
         optimiser.step()
         return {"loss": loss.item()}
 
-    return Task({"network": network}, {"adam": optimiser}, update, "network", decay=0.5)
+    return Training({"network": network}, {"adam": optimiser}, update, "network", decay=0.5)
 
 
 def batches(fatal=None, taken=None):

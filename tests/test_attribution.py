@@ -156,7 +156,7 @@ def test_best_epoch_is_kept_and_of_equals_the_earliest(monkeypatch):
 
     network = nn.Linear(2, 1)
     inputs = torch.ones(4, 2)
-    recipe = recipes.Recipe(epochs=4, batch_size=2, learning_rate=0.1, steps=2)
+    recipe = recipes.Schedule(epochs=4, batch_size=2, learning_rate=0.1, steps=2)
     history, best = recipes.train(network, recipe, 4, lambda rows: network(inputs[rows]).mean(), evaluate, seed=0)
     assert best == 2
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]

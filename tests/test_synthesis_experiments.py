@@ -194,7 +194,7 @@ def test_growth_draws_differ_by_seed_and_have_their_size(checkpoints, monkeypatc
 
 def test_sets_are_judged_and_kept(checkpoints, tmp_path):
     path = tmp_path / "synthesis_ffd.csv"
-    recipe = extractor.Recipe(steps=2, models=2, each=2)
+    recipe = extractor.ExtractorConfig(steps=2, models=2, each=2)
     options = {
         "seeds": (0,),
         "sets": ("full", "no A", "36"),
@@ -217,7 +217,7 @@ def test_sets_are_judged_and_kept(checkpoints, tmp_path):
 
 def test_ways_to_train_are_compared_and_kept(checkpoints, tmp_path):
     path, ways = tmp_path / "synthesis_training.csv", ("fresh", "fresh-robust", "trained", "trained-released")
-    recipe = extractor.Recipe(steps=2, models=2, each=2)
+    recipe = extractor.ExtractorConfig(steps=2, models=2, each=2)
     options = {"seeds": (0,), "ways": ways, "recipe": recipe, "checkpoints": checkpoints, "n_test": 12, "path": path}
     frame = synthesis_training.synthesis_training(Shades(), **options)
     values = frame.pivot_table("value", "method", "metric")

@@ -12,7 +12,7 @@ from torch import nn
 from manifpt.folders import identify
 from manifpt.nn import training
 from manifpt.synthesis import extractor, spectrum
-from manifpt.synthesis.extractor import Extractor, Recipe, degradation, rate_at, triplet_loss
+from manifpt.synthesis.extractor import Extractor, ExtractorConfig, degradation, rate_at, triplet_loss
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import Synthetic
 from manifpt.synthesis.train import train_models
@@ -21,7 +21,7 @@ from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-TINY = Recipe(steps=3, models=2, each=2)
+TINY = ExtractorConfig(steps=3, models=2, each=2)
 
 
 class Shades:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from manifpt.nn import pretrained, training
-from manifpt.nn.training import Task, random_batches
+from manifpt.nn.training import Training, random_batches
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
@@ -176,7 +176,7 @@ def test_networks_of_two_real_sets_are_kept_apart(noise):
     first, second = noise(8), noise(8, seed=1)
     for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
         network = build(seed=seed)
-        task = Task({"pixelwise": network}, {}, lambda images, step: {"loss": 0.0}, "pixelwise")
+        task = Training({"pixelwise": network}, {}, lambda images, step: {"loss": 0.0}, "pixelwise")
         pretrained.train("toy", Pixelwise, task, reference, dataset=dataset, steps=1, batch_size=2, seed=seed)
     for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
         weight = build(seed=seed).weight.half().float()

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from manifpt.data.real import load_real
 from manifpt.nn import training
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Task, random_batches
+from manifpt.nn.training import Training, random_batches
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 from manifpt.zoo import batch, dataset, diffusion, flow, gan, models, nvae, publish, quality, stylegan
 from manifpt.zoo import sample as sampling
 from manifpt.zoo import train as zoo_training
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 from manifpt.zoo.sample import sample
 from manifpt.zoo.train import train
 
@@ -148,7 +148,7 @@ def colours(channels, device):
         optimiser.step()
         return {"loss": loss.item()}
 
-    return Recipe(Task({"colours": network}, {"sgd": optimiser}, update, "colours"), lambda model, n: model(n))
+    return Generator(Training({"colours": network}, {"sgd": optimiser}, update, "colours"), lambda model, n: model(n))
 
 
 def test_a_new_model_takes_one_function_and_one_entry(monkeypatch):

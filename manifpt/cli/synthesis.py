@@ -67,7 +67,7 @@ def synthesis_train(
     else:
         simulator = simulators.TrainedModels(sorted((checkpoints or folder_of("photos")).glob("*.safetensors")))
     options = {"steps": steps, "models": models, "each": each, "scale": scale, "denoiser": denoiser}
-    recipe = extractor.Recipe(**options, robust=robust, seed=seed)
+    recipe = extractor.ExtractorConfig(**options, robust=robust, seed=seed)
     typer.echo(extractor.train(simulator, [load_real(one) for one in dataset], recipe, name=name))
 
 

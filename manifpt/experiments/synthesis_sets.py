@@ -39,7 +39,7 @@ PLAINEST = {
 }
 GROWTH = (36, 72, 144, 288, 576)
 SETS = ("full", *PLAINEST, "one seed", *map(str, GROWTH))
-RECIPE = extractor.Recipe(steps=150)
+RECIPE = extractor.ExtractorConfig(steps=150)
 REAL = "photos"  # what the synthetic models learnt
 
 
@@ -83,7 +83,7 @@ def synthesis_sets(
     gm: GMDataset,
     *,
     sets: Sequence[str] = SETS,
-    recipe: extractor.Recipe = RECIPE,
+    recipe: extractor.ExtractorConfig = RECIPE,
     checkpoints: Sequence[Path] | None = None,
     **budget,
 ) -> pd.DataFrame:
@@ -133,13 +133,13 @@ def _key(gm: GMDataset, name: str, seed: int) -> dict:
     return {"dataset": gm.name, "task": name, "method": "trained models", "n_per_class": SHOTS, "seed": seed}
 
 
-def _trained(chosen: list[Path], recipe: extractor.Recipe, seed: int) -> extractor.Extractor:
+def _trained(chosen: list[Path], recipe: extractor.ExtractorConfig, seed: int) -> extractor.Extractor:
     """An extractor of a set; the state of its training is kept, so it is trained once for all GM datasets."""
     settings = asdict(recipe) | {"seed": seed, "models": min(recipe.models, len(chosen))}
     path = extractor.train(
         TrainedModels(chosen),
         [load_real(REAL)],
-        extractor.Recipe(**settings),
+        extractor.ExtractorConfig(**settings),
         name=f"set-{files.settings_hash([path.stem for path in chosen])}",
         folder=paths.runs() / "sets",
     )

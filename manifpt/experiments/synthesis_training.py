@@ -35,7 +35,7 @@ from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 
-RECIPE = extractor.Recipe(steps=150)
+RECIPE = extractor.ExtractorConfig(steps=150)
 RELEASED = {"models": RECIPE.models * RECIPE.each, "each": 1}
 WAYS: dict[str, dict] = {
     "fresh": {},
@@ -55,7 +55,7 @@ def synthesis_training(
     gm: GMDataset,
     *,
     ways: Sequence[str] = tuple(WAYS),
-    recipe: extractor.Recipe = RECIPE,
+    recipe: extractor.ExtractorConfig = RECIPE,
     checkpoints: Sequence[Path] | None = None,
     **budget,
 ) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def _stored(extract: extractor.Extractor, images: np.ndarray) -> np.ndarray:
     return extract(np.stack([jpeg(image, QUALITY) for image in images]))
 
 
-def _recipe(recipe: extractor.Recipe, way: str) -> extractor.Recipe:
+def _recipe(recipe: extractor.ExtractorConfig, way: str) -> extractor.ExtractorConfig:
     return replace(recipe, **WAYS[way])
 
 

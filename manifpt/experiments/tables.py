@@ -21,7 +21,7 @@ from manifpt.experiments import (
     table5,
     two_sample,
 )
-from manifpt.synthesis.extractor import Recipe
+from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import load_gm
@@ -71,8 +71,8 @@ TESTED = {"seeds": (0,), "n_reference": 2000}
 TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
 FEW = {"seeds": (0,), "n": 2}
-SET = {"seeds": (0,), "sets": ("full",), "recipe": Recipe(5), "n_test": 20}
-WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": Recipe(5), "n_test": 20}
+SET = {"seeds": (0,), "sets": ("full",), "recipe": ExtractorConfig(5), "n_test": 20}
+WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": ExtractorConfig(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from manifpt.latent.attacks import attack_named
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.nn import training
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils import files, paths
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
@@ -103,7 +103,7 @@ def train_warm_start(
         optimiser.step()
         return {"content": content.item(), "key": key.item()}
 
-    task = Task({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, anneal=True)
+    task = Training({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, anneal=True)
     settings = {"fingerprint": fingerprinter.settings, "generator": fingerprinter.generator.checksum}
     settings |= {"seed": seed, "steps": steps, "attack": attack}
     folder = folder or paths.runs() / "latent"

@@ -14,7 +14,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from manifpt.nn import pretrained
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast, seeded
 
 WIDTHS = (48, 64, 96, 128)
@@ -87,7 +87,7 @@ def train(
         optimiser.step()
         return {"loss": loss.item()}
 
-    task = Task({"backbone": backbone, "projector": head}, {"adamw": optimiser}, update, "backbone", decay=0.98)
+    task = Training({"backbone": backbone, "projector": head}, {"adamw": optimiser}, update, "backbone", decay=0.98)
     return pretrained.train(
         "ssl", Backbone, task, reference, dataset=dataset, steps=steps, batch_size=256, seed=seed, folder=folder
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from manifpt.nn import pretrained
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
 
 MAX_SIGMA = 0.1
@@ -58,7 +58,7 @@ def train(
         optimiser.step()
         return {"rmse": loss.item() ** 0.5}
 
-    task = Task({"dncnn": network}, {"adam": optimiser}, update, "dncnn", decay=0.98)
+    task = Training({"dncnn": network}, {"adam": optimiser}, update, "dncnn", decay=0.98)
     return pretrained.train(
         "denoiser", DnCNN, task, reference, dataset=dataset, steps=steps, batch_size=64, seed=seed, folder=folder
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from manifpt.nn import training
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils import files, paths
 from manifpt.utils.compute import pick_device, seeded
 from manifpt.utils.errors import InputError
@@ -28,7 +28,7 @@ def checksum(images: np.ndarray) -> str:
 def train(
     kind: str,
     make: type[nn.Module],
-    task: Task,
+    task: Training,
     reference: np.ndarray,
     *,
     dataset: str,

@@ -23,7 +23,7 @@ from manifpt.utils import files
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """How long and how fast to train; `steps` an epoch, None for one pass over the data."""
 
     epochs: int
@@ -55,15 +55,15 @@ class Recipe:
 
 
 RECIPES = {
-    "short": Recipe(epochs=10, batch_size=32, learning_rate=5e-3, steps=60),
-    "deep": Recipe(epochs=10, batch_size=32, learning_rate=1e-3, steps=180),
-    "released": Recipe(epochs=180, batch_size=36, learning_rate=0.1),
+    "short": Schedule(epochs=10, batch_size=32, learning_rate=5e-3, steps=60),
+    "deep": Schedule(epochs=10, batch_size=32, learning_rate=1e-3, steps=180),
+    "released": Schedule(epochs=180, batch_size=36, learning_rate=0.1),
 }
 
 
 def train(
     network: nn.Module,
-    recipe: Recipe,
+    recipe: Schedule,
     n: int,
     loss: Callable[[np.ndarray], Tensor],
     evaluate: Callable[[], tuple[float, float]] | None,
@@ -114,7 +114,7 @@ def train(
 
 def _epoch(
     network: nn.Module,
-    recipe: Recipe,
+    recipe: Schedule,
     optimiser: torch.optim.Optimizer,
     loss: Callable[[np.ndarray], Tensor],
     rows: np.ndarray,

@@ -22,7 +22,7 @@ SAVE_EVERY = 60.0  # seconds
 
 
 @dataclass
-class Task:
+class Training:
     """What is trained, and how one step changes it.
 
     Attributes
@@ -96,7 +96,9 @@ def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
-def train(task: Task, batch: Callable[[int], Tensor], *, steps: int, seed: int, settings: dict, folder: Path) -> float:
+def train(
+    task: Training, batch: Callable[[int], Tensor], *, steps: int, seed: int, settings: dict, folder: Path
+) -> float:
     """Train `task` for `steps` steps; a state in `folder` with the same `settings` is continued.
 
     Parameters

@@ -22,7 +22,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class NotebookRun:
     """One notebook to run.
 
     `parameters` are the values that differ from its defaults, `settings` and `code` the hashes of all its parameters
@@ -62,7 +62,7 @@ def key_figure(text: str) -> None:
     display({KEY_FIGURE: text, "text/plain": f"Key figure: {text}"}, raw=True)
 
 
-def make_record(task: Task, *, seconds: float = 0.0, figure: str = "", error: str = "") -> Record:
+def make_record(task: NotebookRun, *, seconds: float = 0.0, figure: str = "", error: str = "") -> Record:
     """Write and return the record of a task; it failed if there is an `error`."""
     stem = Path(task.notebook).stem
     record = Record(stem, not error, round(seconds, 1), figure, error, task.parameters, task.settings, task.code)
@@ -70,7 +70,7 @@ def make_record(task: Task, *, seconds: float = 0.0, figure: str = "", error: st
     return record
 
 
-def execute(task: Task, timeout: float) -> Record:
+def execute(task: NotebookRun, timeout: float) -> Record:
     """Run a notebook within `timeout` seconds; write it executed, or as ``<name>.failed.ipynb`` as far as it came."""
     import nbformat
 
@@ -88,7 +88,7 @@ def execute(task: Task, timeout: float) -> Record:
     return make_record(task, seconds=time.perf_counter() - start, figure=_last_key_figure(book), error=error)
 
 
-def _papermill(task: Task, working: Path, timeout: float) -> str:
+def _papermill(task: NotebookRun, working: Path, timeout: float) -> str:
     """Run the notebook into `working`; the error in one line, empty if there was none."""
     import papermill
     from nbclient.exceptions import CellTimeoutError
@@ -147,7 +147,7 @@ def main() -> None:
     sys.modules["rfc3987_syntax"] = None  # jsonschema would take 4 s to load it, for addresses that no notebook has
     task, timeout = json.loads(sys.stdin.readline())
     threading.Thread(target=_follow_starter, daemon=True).start()
-    execute(Task(**task), timeout)
+    execute(NotebookRun(**task), timeout)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from manifpt.notebooks.execute import Record, Task, make_record
+from manifpt.notebooks.execute import NotebookRun, Record, make_record
 from manifpt.notebooks.parameters import Parameter, check, parameters, profile_values, read_text
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
@@ -45,7 +45,7 @@ def plan(
     only: Iterable[str] = (),
     given: Mapping[str, str] | None = None,
     in_place: bool = False,
-) -> list[Task]:
+) -> list[NotebookRun]:
     """Check everything about a batch run before it starts.
 
     Parameters
@@ -74,13 +74,15 @@ def plan(
     return [_task(path, known, values[path], output, in_place) for path, known in declared.items()]
 
 
-def _task(path: Path, known: dict[str, Parameter], chosen: dict[str, object], output: Path, in_place: bool) -> Task:
+def _task(
+    path: Path, known: dict[str, Parameter], chosen: dict[str, object], output: Path, in_place: bool
+) -> NotebookRun:
     changed = {name: value for name, value in chosen.items() if value != known[name].default}
     if in_place and changed:
         raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
     settings = files.settings_hash({name: p.default for name, p in known.items()} | changed)
     executed = path if in_place else output / path.name
-    return Task(str(path), changed, settings, _code_hash(path), str(output), str(executed))
+    return NotebookRun(str(path), changed, settings, _code_hash(path), str(output), str(executed))
 
 
 def _code_hash(notebook: Path) -> str:
@@ -109,7 +111,7 @@ def _chosen(
     return chosen
 
 
-def run(tasks: Iterable[Task], *, jobs: int = 1, timeout: float = 600, resume: bool = False) -> Iterator[Record]:
+def run(tasks: Iterable[NotebookRun], *, jobs: int = 1, timeout: float = 600, resume: bool = False) -> Iterator[Record]:
     """Run notebooks and yield each one's record as it ends; a notebook that fails does not stop the others.
 
     Parameters
@@ -143,21 +145,21 @@ def run(tasks: Iterable[Task], *, jobs: int = 1, timeout: float = 600, resume: b
             process.wait()
 
 
-def _read(task: Task) -> Record | None:
+def _read(task: NotebookRun) -> Record | None:
     try:
         return Record(**json.loads(task.file(".json").read_text(encoding="utf-8")))
     except (FileNotFoundError, TypeError, ValueError):
         return None
 
 
-def _finished(task: Task) -> Record | None:
+def _finished(task: NotebookRun) -> Record | None:
     """The record of an earlier run that this task would repeat."""
     record = _read(task)
     same = record and record.ok and (record.settings, record.code) == (task.settings, task.code)
     return record if same and Path(task.executed).exists() else None
 
 
-def _start(task: Task, jobs: int, timeout: float) -> subprocess.Popen:
+def _start(task: NotebookRun, jobs: int, timeout: float) -> subprocess.Popen:
     """Start a process that executes `task`; it ends when its standard input is closed."""
     import joblib
 
@@ -179,7 +181,7 @@ def _start(task: Task, jobs: int, timeout: float) -> subprocess.Popen:
     return process
 
 
-def _outcome(task: Task, process: subprocess.Popen) -> Record:
+def _outcome(task: NotebookRun, process: subprocess.Popen) -> Record:
     process.stdin.close()
     return _read(task) or make_record(
         task, error=f"its process ended with code {process.returncode} before the notebook did"

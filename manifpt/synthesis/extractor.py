@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from manifpt.embeddings import check_images
 from manifpt.nn import pretrained, training
 from manifpt.nn.barlow_twins import Backbone
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.utils import files, paths
@@ -50,7 +50,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractorConfig:
     """How an extractor is trained.
 
     Attributes
@@ -145,7 +145,7 @@ def degradation() -> nn.Sequential:
 def train(
     simulator: Simulator,
     reals: Sequence[np.ndarray],
-    recipe: Recipe | None = None,
+    recipe: ExtractorConfig | None = None,
     *,
     name: str,
     folder: Path | None = None,
@@ -165,7 +165,7 @@ def train(
     InputError
         Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or ExtractorConfig()
     for images in reals:
         check_images(images, "reals")
         if images.shape[2:] != (SIZE, SIZE):
@@ -191,7 +191,7 @@ def train(
     return path
 
 
-def _task(simulator: Simulator, recipe: Recipe) -> Task:
+def _task(simulator: Simulator, recipe: ExtractorConfig) -> Training:
     with seeded(recipe.seed):
         encoder, head = Encoder(), nn.Linear(FEATURES, simulator.categories)
     weights = [*encoder.parameters(), *head.parameters()]
@@ -218,7 +218,7 @@ def _task(simulator: Simulator, recipe: Recipe) -> Task:
         optimiser.step()
         return {"entropy": entropy.item(), "triplet": triplet.item()}
 
-    return Task({"encoder": encoder, "head": head}, {"adamw": optimiser}, update, "encoder", decay=0.99)
+    return Training({"encoder": encoder, "head": head}, {"adamw": optimiser}, update, "encoder", decay=0.99)
 
 
 class Extractor:
@@ -240,7 +240,7 @@ class Extractor:
         self.network = Encoder()
         try:
             self.network.load_state_dict(tensors)
-            recipe = Recipe(**self.settings["recipe"])
+            recipe = ExtractorConfig(**self.settings["recipe"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
         self.network.eval()

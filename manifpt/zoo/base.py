@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 
 
 @dataclass
-class Recipe:
+class Generator:
     """One generator.
 
     Attributes
     ----------
     task
-        Its networks, optimisers and training step (`manifpt.nn.training.Task`); images are float32 `(n, c, 32, 32)` in
-        [-1, 1].
+        Its networks, optimisers and training step (`manifpt.nn.training.Training`); images are float32
+        `(n, c, 32, 32)` in [-1, 1].
     sample
         ``sample(generator, n)`` gives n images, float32 `(n, c, 32, 32)`, nominally in [-1, 1], from the averaged
         network of the task, in evaluation mode; it may draw from torch's default generator.
@@ -24,6 +24,6 @@ class Recipe:
         Of training.
     """
 
-    task: Task
+    task: Training
     sample: Callable[[nn.Module, int], Tensor]
     batch_size: int = 64

@@ -25,9 +25,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 SAMPLING_STEPS = 25
 SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest
@@ -91,7 +91,7 @@ def _descend(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor)
     optimiser.step()
 
 
-def ddpm(channels: int, device: torch.device) -> Recipe:
+def ddpm(channels: int, device: torch.device) -> Generator:
     """AdamW 1e-3; 32 images a step."""
     network = unet(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
@@ -104,11 +104,11 @@ def ddpm(channels: int, device: torch.device) -> Recipe:
     def sample(network: nn.Module, n: int) -> Tensor:
         return ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
 
-    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
+    return Generator(task, sample, batch_size=32)
 
 
-def rve(channels: int, device: torch.device) -> Recipe:
+def rve(channels: int, device: torch.device) -> Generator:
     """AdamW 1e-3; 32 images a step. Input and target have unit variance at every noise level (Karras 2022)."""
     network = unet(
         channels,
@@ -147,8 +147,8 @@ def rve(channels: int, device: torch.device) -> Recipe:
             x, before = (then / now) * x + (1 - then / now) * (ahead if then else clean), clean
         return x
 
-    task = Task({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
+    return Generator(task, sample, batch_size=32)
 
 
 class LatentDiffusion(nn.Module):
@@ -182,7 +182,7 @@ class LatentDiffusion(nn.Module):
             return self.autoencoder.decode(latents / self.scale).sample.float()
 
 
-def ldm(channels: int, device: torch.device) -> Recipe:
+def ldm(channels: int, device: torch.device) -> Generator:
     """AdamW 1e-3; first the auto-encoder (L1, perceptual distance, a little KL), then diffusion of its latents.
 
     32 images a step, 64 in the second part.
@@ -215,4 +215,6 @@ def ldm(channels: int, device: torch.device) -> Recipe:
     def sample(model: LatentDiffusion, n: int) -> Tensor:
         return model.decode(ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
 
-    return Recipe(Task({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64)
+    return Generator(
+        Training({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64
+    )

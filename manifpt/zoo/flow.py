@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 LEVELS = 3
 STEPS = 6  # of flow in a level
@@ -127,7 +127,7 @@ def sample(glow: Glow, n: int) -> Tensor:
     return (256 * (glow.generate(n) + 0.5)).floor() / 127.5 - 1
 
 
-def glow(channels: int, device: torch.device) -> Recipe:
+def glow(channels: int, device: torch.device) -> Generator:
     """Adam 1e-3; uniform dequantisation; 32 images a step."""
     network = Glow(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
@@ -143,5 +143,5 @@ def glow(channels: int, device: torch.device) -> Recipe:
         optimiser.step()
         return {"bits per dimension": loss.item()}
 
-    task = Task({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    task = Training({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, anneal=True)
+    return Generator(task, sample, batch_size=32)

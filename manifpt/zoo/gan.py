@@ -26,16 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 LATENT = 100
 WIDTH = 48
 PENALTY = 10.0
 
 
-class Generator(nn.Sequential):
+class ConvolutionalGenerator(nn.Sequential):
     """DCGAN generator: z `(n, 100)` to images `(n, c, 32, 32)`; transposed 4x4 convolutions, batch norm, ReLU, tanh."""
 
     def __init__(self, channels: int, latent: int = LATENT, width: int = WIDTH):
@@ -152,7 +152,7 @@ def _adversarial(
     betas: tuple[float, float] = (0.5, 0.99),
     batch_size: int = 32,
     fused: bool = False,
-) -> Recipe:
+) -> Generator:
     """Train generator and discriminator against each other, a step of either in turn.
 
     Fused, Adam pairs weights and moments by their place in memory, so weights of convolutions, whose layout differs
@@ -178,8 +178,8 @@ def _adversarial(
         return {"D": d_loss.item(), "G": g_loss.item()}
 
     modules = {"generator": generator, "discriminator": discriminator}
-    task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size)
+    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
+    return Generator(task, sample, batch_size)
 
 
 def _slope(discriminator: nn.Module, images: Tensor) -> Tensor:
@@ -206,12 +206,12 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _convolutional(channels: int, device: torch.device, loss: Callable, **options) -> Recipe:
-    players = Generator(channels), Discriminator(channels, penalised="penalty" in options)
+def _convolutional(channels: int, device: torch.device, loss: Callable, **options) -> Generator:
+    players = ConvolutionalGenerator(channels), Discriminator(channels, penalised="penalty" in options)
     return _adversarial(players, device, loss, **options)
 
 
-def gan(channels: int, device: torch.device) -> Recipe:
+def gan(channels: int, device: torch.device) -> Generator:
     """The first GAN: multilayer perceptrons."""
     return _adversarial(multilayer(channels), device, logistic, batch_size=64, fused=True)
 

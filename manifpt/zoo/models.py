@@ -1,7 +1,7 @@
 """The models of the zoo, by name.
 
-To add one: write a function ``make(channels, device) -> Recipe`` in its family's file, and one `Entry` here. Training,
-sampling, the manifest and the tables take it from there.
+To add one: write a function ``make(channels, device) -> Generator`` in its family's file, and one `Entry` here.
+Training, sampling, the manifest and the tables take it from there.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ import torch
 
 from manifpt.utils.errors import InputError
 from manifpt.zoo import diffusion, flow, gan, nvae, stylegan, vae
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 DATASETS = {"gm-fashion": "fashion-mnist", "gm-photo": "photos", "gm-cifar10": "cifar10"}  # GM dataset: its real set
 CHANNELS = {"fashion-mnist": 1, "photos": 3, "cifar10": 3}
@@ -37,7 +37,7 @@ class Entry:
     family: str
     citation: str
     design: Design
-    make: Callable[[int, torch.device], Recipe]
+    make: Callable[[int, torch.device], Generator]
     steps: int
 
     def describe(self) -> dict:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
 GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
@@ -155,7 +155,7 @@ def sample(decoder: Decoder, n: int) -> Tensor:
     return decoder(n)[0]
 
 
-def nvae(channels: int, device: torch.device) -> Recipe:
+def nvae(channels: int, device: torch.device) -> Generator:
     """Adamax 2e-3; 32 images a step."""
     network = nn.ModuleDict({"encoder": Encoder(channels), "decoder": Decoder(channels)})
     network.to(device, memory_format=torch.channels_last)
@@ -172,5 +172,5 @@ def nvae(channels: int, device: torch.device) -> Recipe:
         bits = images[0].numel() * math.log(2)
         return {"bits per dimension": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
-    task = Task(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    task = Training(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
+    return Generator(task, sample, batch_size=32)

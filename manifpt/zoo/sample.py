@@ -11,7 +11,7 @@ from manifpt.utils import files
 from manifpt.utils.compute import pick_device, seeded
 from manifpt.utils.errors import InputError
 from manifpt.zoo import models
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 BATCH = 100
 
@@ -40,7 +40,7 @@ def sample(
     return images[first % BATCH :][: n - first]
 
 
-def load(checkpoint: Path | str, *, device: str = "auto") -> tuple[Recipe, torch.nn.Module, dict]:
+def load(checkpoint: Path | str, *, device: str = "auto") -> tuple[Generator, torch.nn.Module, dict]:
     """The recipe, the network in evaluation mode and the settings of a checkpoint; `InputError` if it is none."""
     tensors, settings = files.load_tensors(checkpoint)
     where = pick_device(device)

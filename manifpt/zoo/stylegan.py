@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 from manifpt.zoo.gan import descend, frozen
 
 LATENT = 256  # of z and of w
@@ -76,7 +76,7 @@ class StyledConv(Conv):
         return _activate(x)
 
 
-class Generator(nn.Module):
+class StyleGenerator(nn.Module):
     """z `(n, 256)` to images `(n, c, 32, 32)`: `mapping` to w, then `synthesis`."""
 
     def __init__(self, channels: int):
@@ -151,14 +151,14 @@ def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-def sample(generator: Generator, n: int) -> Tensor:
+def sample(generator: StyleGenerator, n: int) -> Tensor:
     """n images from standard normal latents, without truncation."""
     return generator(torch.randn(n, LATENT, device=generator.start.device))
 
 
-def stylegan2(channels: int, device: torch.device) -> Recipe:
+def stylegan2(channels: int, device: torch.device) -> Generator:
     """Adam 2e-3, betas (0, 0.99); 32 images a step."""
-    players = Generator(channels), Discriminator(channels)
+    players = StyleGenerator(channels), Discriminator(channels)
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
 
@@ -176,8 +176,8 @@ def stylegan2(channels: int, device: torch.device) -> Recipe:
         return {"D": d_loss.item(), "G": g_loss.item()}
 
     modules = {"generator": generator, "discriminator": discriminator}
-    task = Task(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size=32)
+    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
+    return Generator(task, sample, batch_size=32)
 
 
 def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Task
+from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Recipe
+from manifpt.zoo.base import Generator
 
 LATENT = 64
 WIDTH = 48
@@ -57,7 +57,7 @@ def _train(
     *,
     weight: float,
     batch_size: int,
-) -> Recipe:
+) -> Generator:
     """Adam 1e-3 on ``distance(logits, images) + weight * KL``, both means over the batch."""
     vae = nn.ModuleDict({"encoder": encoder(channels), "decoder": decoder(channels)})
     vae.to(device, memory_format=torch.channels_last)
@@ -75,8 +75,8 @@ def _train(
         optimiser.step()
         return {"reconstruction": reconstruction.item(), "KL": kl.item()}
 
-    task = Task(dict(vae), {"adam": optimiser}, update, "decoder", decay=0.998, anneal=True)
-    return Recipe(task, sample, batch_size=batch_size)
+    task = Training(dict(vae), {"adam": optimiser}, update, "decoder", decay=0.998, anneal=True)
+    return Generator(task, sample, batch_size=batch_size)
 
 
 def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
@@ -85,12 +85,12 @@ def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
     return pixels.sum((1, 2, 3))
 
 
-def beta_vae(channels: int, device: torch.device) -> Recipe:
+def beta_vae(channels: int, device: torch.device) -> Generator:
     """β = 2."""
     return _train(channels, device, bernoulli, weight=2.0, batch_size=128)
 
 
-def dfc_vae(channels: int, device: torch.device) -> Recipe:
+def dfc_vae(channels: int, device: torch.device) -> Generator:
     """Features of the ``sl`` network in place of VGG's, and a little of the pixels' likelihood to hold the colours."""
     perceptual = Perceptual().to(device)
 

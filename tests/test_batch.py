@@ -15,7 +15,7 @@ def computed(monkeypatch):
         calls.append(([gm.name for gm in gms], options))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("row\n")
-        return pd.DataFrame({"dataset": [gms[0].name]})
+        return pd.DataFrame({"dataset": [gms[0].name], "version": "0.1.0"})
 
     inputs = ("gm-fashion",), ("gm-fashion", "gm-photo"), ("gm-photo", "gm-fashion")
     monkeypatch.setattr(tables, "TABLES", {"2": tables.Table(compute, inputs, {"seeds": (0,)}, pd.DataFrame.copy)})

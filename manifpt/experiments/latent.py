@@ -1,38 +1,37 @@
-"""Latent fingerprints measured: what is read of keys, what keys cost, what attacks leave of them.
+"""Latent fingerprints measured: which keys are read, what they cost, what attacks leave of them, who is claimed.
 
-Three tables. Their column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
-attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. Several `jobs` are processes, see
-`manifpt.utils.compute.spread`.
+Four tables. The column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
+attack, or whose images; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. `**output` are
+``path``, ``jobs`` and ``progress`` of `manifpt.experiments.run.measure`.
 """
 
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from tqdm.auto import tqdm
 
 from manifpt.embeddings import embed
-from manifpt.experiments.results import Results
+from manifpt.experiments.run import measure
+from manifpt.experiments.store import Key, Scores
 from manifpt.latent.adam import Estimate, LatentEstimator
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
+from manifpt.latent.attribute import NOT_OURS, attribute
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.generators import load_generator
-from manifpt.latent.keys import random_keys
+from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.newton import SEARCH, NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian, predict
 from manifpt.latent.warm import train_warm_start
 from manifpt.metrics import frechet_distance
 from manifpt.nn.perceptual import Perceptual
-from manifpt.utils.compute import spread
 from manifpt.zoo.dataset import GMDataset
 
-RUN = ("dataset", "task", "method", "n_per_class", "seed")
 CONTENTS = 3  # where the generator is linearised, for a prediction
 REPEAT = {"ldm": 3}  # components a bit
 TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
@@ -145,9 +144,7 @@ def latent_keys(
     readers: Sequence[str] = tuple(READERS),
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 34,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
+    **output,
 ) -> pd.DataFrame:
     """Read keys at every point by Gauss-Newton, at two of them by the other readers, too; rows at `path` are kept.
 
@@ -159,8 +156,7 @@ def latent_keys(
     """
     runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
     runs += [(point, name) for point in (DEFAULT, LONG) for name in readers if name != "newton"]
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, runs, _keys, search=SEARCH, **options)
+    return _of_readings(gm, runs, _keys, search=SEARCH, seeds=seeds, n=n, **output)
 
 
 def _keys(reading: Reading, method: str) -> dict[str, float]:
@@ -174,9 +170,7 @@ def latent_quality(
     sweep: Sequence[Point] = SWEEP,
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 1000,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
+    **output,
 ) -> pd.DataFrame:
     """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
 
@@ -185,8 +179,7 @@ def latent_quality(
     Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
     more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
     """
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, [(point, "twins") for point in sweep], _quality, **options)
+    return _of_readings(gm, [(point, "twins") for point in sweep], _quality, seeds=seeds, n=n, **output)
 
 
 def _quality(reading: Reading, method: str) -> dict[str, float]:
@@ -212,9 +205,7 @@ def latent_attacks(
     attacks: Sequence[str] = (*ATTACKS, REMOVAL),
     seeds: Sequence[int] = (0, 1, 2),
     n: int = 8,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
+    **output,
 ) -> pd.DataFrame:
     """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
 
@@ -223,8 +214,7 @@ def latent_attacks(
     Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
     """
     methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, methods, _attacked, search=SEARCH, **options)
+    return _of_readings(gm, methods, _attacked, search=SEARCH, seeds=seeds, n=n, **output)
 
 
 def _attacked(reading: Reading, method: str) -> dict[str, float]:
@@ -254,42 +244,33 @@ def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarr
     return to_bytes(fingerprinter.generator.render(fingerprinter.compose(alpha, half)))
 
 
-def _table(
+def _of_readings(
     gm: GMDataset,
     runs: Sequence[tuple[Point, str]],
-    measure: Callable[[Reading, str], dict[str, float]],
+    scores_of: Callable[[Reading, str], dict[str, float]],
     *,
-    search: dict | None = None,
     seeds: Sequence[int],
     n: int,
-    path: Path | None,
-    jobs: int,
-    progress: bool,
+    search: dict | None = None,
+    **output,
 ) -> pd.DataFrame:
-    """Rows of every run and seed; those already at `path`, of the same checkpoints and search, are kept.
+    """Rows of every run and seed; they depend on the checkpoint and, if a generator is searched, on how.
 
     Seed by seed, so that an interrupted table has all points of its first seeds.
     """
-    results = {}
-    for model in sorted({point.model for point, _ in runs}):
-        searched = {"search": search} if search and model != "shallow" else {}
-        results[model] = Results(path, {"generators": {model: checksum(gm, model)}, **searched})
-    every = [(point, method, seed) for seed in seeds for point, method in runs]
-    keys = {run: dict(zip(RUN, (gm.name, str(run[0]), run[1], n, run[2]), strict=True)) for run in every}
-    todo = [run for run in every if not results[run[0].model].has(**keys[run])]
-    rows = spread(partial(_run, measure=measure, dataset=gm.name, n=n), todo, jobs)
-    for run, scores, seconds in tqdm(rows, total=len(todo), unit="run", disable=not progress):
-        results[run[0].model].add(scores, n=n, seconds=seconds, **keys[run])
-    methods = [method for _, method in runs]
-    return pd.concat([table.of(dataset=gm.name, methods=methods) for table in results.values()], ignore_index=True)
+    named = {str(point): point for point, _ in runs}
 
+    def scored(keys: Sequence[Key]) -> Iterator[Scores]:
+        for key in keys:
+            reading = _reading(key.dataset, named[key.task], n, key.seed)
+            yield Scores(key, scores_of(reading, key.method), n)
 
-def _run(run: tuple[Point, str, int], *, measure: Callable, dataset: str, n: int) -> tuple[tuple, dict, float]:
-    """A run, its scores, and the seconds that it took."""
-    point, method, seed = run
-    started = time.perf_counter()
-    scores = measure(_reading(dataset, point, n, seed), method)
-    return run, scores, time.perf_counter() - started
+    models = {point.model for point in named.values()}
+    generators = {model: {"generators": {model: checksum(gm, model)}} for model in models}
+    searched = {model: {"search": search} if search and model != "shallow" else {} for model in models}
+    settings = {task: generators[point.model] | searched[point.model] for task, point in named.items()}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for point, method in runs]
+    return measure(grid, scored, lambda key: settings[key.task], code=__name__, **output)
 
 
 @lru_cache(maxsize=1)
@@ -302,3 +283,55 @@ def checksum(gm: GMDataset, model: str) -> str:
     """Beginning of that of the weights which a model of a `Point` has."""
     label = "stylegan2" if model == "shallow" else model
     return load_generator(label, dataset=gm.name).checksum[:12]
+
+
+OWN = "own"
+POINT = Point(key_length=32, shift=224)  # 16 bits can never support a claim
+
+
+def latent_claims(
+    gm: GMDataset,
+    *,
+    point: Point = POINT,
+    users: int = 20,
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 21,
+    steps: int = 60,
+    **output,
+) -> pd.DataFrame:
+    """Is an image of someone else ever claimed? Users' own (method ``own``) and those of all classes are read alike.
+
+    Of the generator's own samples, which carry no key either, n are among the classes. A seed draws users' keys and
+    images; each is read from one start.
+
+    Returns
+    -------
+    Tidy frame; metrics ``claimed`` (share of images), ``wrong`` (share claimed by someone who is not the user),
+    ``nearest`` (smallest distance to any key, in bits), ``residual``.
+    """
+
+    def claimed(keys: Sequence[Key]) -> Iterator[Scores]:
+        for key in keys:
+            yield Scores(key, _claims(gm, point, key.method, key.seed, users=users, n=n, steps=steps), n)
+
+    settings = {"generators": {point.model: checksum(gm, point.model)}, "users": users, "steps": steps}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for method in (OWN, *gm.classes)]
+    return measure(grid, claimed, settings | {"search": SEARCH}, code=__name__, **output)
+
+
+def _claims(gm: GMDataset, point: Point, method: str, seed: int, *, users: int, n: int, steps: int) -> dict[str, float]:
+    fingerprinter = point.fingerprinter(gm.name)
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Registry.create(Path(folder) / "users.json", fingerprinter.settings)
+        for number in range(users):
+            registry.add(f"user {number}", seed=1000 * seed + number)
+        names = np.array(list(registry.users))[np.arange(n) % users]
+        if method == OWN:
+            images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed + 1)
+        else:
+            images = gm.images(method, split="test")[seed * n : (seed + 1) * n]
+        claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
+    claimed = claims.decision != NOT_OURS
+    wrong = claimed & (claims.decision != names) if method == OWN else claimed
+    nearest, residual = float(claims.distances.min()), float(claims.loss.mean())
+    return {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}

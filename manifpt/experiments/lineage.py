@@ -8,7 +8,6 @@ A checkpoint keeps a GAN's generator alone. So a discriminator is trained first,
 it is, lest the generator follow one that has learnt nothing yet.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -16,11 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from manifpt.data.real import load_real_labels
-from manifpt.experiments.runner import Budget
-from manifpt.experiments.zero_shot import N_IMAGES, Features
+from manifpt.experiments.run import Budget, measure
+from manifpt.experiments.store import Key, Scores
+from manifpt.experiments.synthesis import N_IMAGES, Features
 from manifpt.nn import training
 from manifpt.synthesis import protocol
 from manifpt.synthesis.train import to_pixels
@@ -113,7 +112,7 @@ def lineage(
     method: str = METHOD,
     **budget,
 ) -> pd.DataFrame:
-    """Compare fine-tuned models with their bases; rows already at the budget's path are kept.
+    """Compare fine-tuned models with their bases, by default 100 images of each.
 
     Parameters
     ----------
@@ -122,9 +121,7 @@ def lineage(
     target
         The class of real images.
     method
-        Whose features; see `manifpt.experiments.zero_shot`.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`; by default 100 images a model.
+        Whose features; see `manifpt.experiments.synthesis`.
 
     Returns
     -------
@@ -136,29 +133,27 @@ def lineage(
     InputError
         A base that is not there; a real set without labels; an extractor that is not trained.
     """
-    budget = Budget(**({"n_test": N_IMAGES} | budget))
+    budget = Budget(**{"n_test": N_IMAGES} | budget)
     if unknown := set(bases) - set(gm.models):
         raise InputError(f"{gm.name} has no model {', '.join(sorted(unknown))}; train it first, or name other bases")
-    reference = gm.reference()
-    images = reference[load_real_labels(gm.real) == target]
-    features = Features(method, gm, budget, bases=dict(bases), target=target, catch_up=CATCH_UP)
-    results = features.results()
-    runs = [(base, seed) for base in bases for seed in budget.seeds]
-    for base, seed in tqdm(runs, desc=f"{gm.name}, lineage", unit="run", disable=not budget.progress):
-        keys = {
-            step: {"dataset": gm.name, "task": f"{base}+{step}", "method": method, "n_per_class": budget.n_test}
-            for step in steps
-        }
-        if all(results.has(**key, seed=seed) for key in keys.values()):
-            continue
-        known, started = features.of(tuple(gm.models)), time.perf_counter()
-        options = {"known": reference, "steps": steps, "n": budget.n_test, "rank": bases[base], "seed": seed}
-        for step, made in descendants(gm.checkpoint(base), images, **options):
-            scores = compare(*known, features.function(made), base)
-            seconds = time.perf_counter() - started
-            if not results.has(**keys[step], seed=seed):
-                results.add(scores, n=len(made), seconds=seconds, **keys[step], seed=seed)
-    return results.of(dataset=gm.name, methods=[method])
+    features = Features(method, gm, budget)
+
+    def compared(keys: Sequence[Key]) -> Iterator[Scores]:
+        base, reference = keys[0].task.partition("+")[0], gm.reference()
+        wanted = {int(key.task.partition("+")[2]): key for key in keys}
+        options = {"known": reference, "steps": tuple(wanted), "n": budget.n_test, "rank": bases[base]}
+        images, gallery = reference[load_real_labels(gm.real) == target], features.of(tuple(gm.models))
+        for step, made in descendants(gm.checkpoint(base), images, **options, seed=keys[0].seed):
+            yield Scores(wanted[step], compare(*gallery, features.function(made), base), len(made))
+
+    grid = [
+        [Key(gm.name, f"{base}+{step}", method, budget.n_test, seed) for step in steps]
+        for seed in budget.seeds
+        for base in bases
+    ]
+    how = {"bases": dict(bases), "target": target, "catch_up": CATCH_UP}
+    settings = budget.settings(gm, **features.settings, **how)
+    return measure(grid, compared, settings, code=__name__, **budget.output)
 
 
 def compare(gallery: np.ndarray, labels: np.ndarray, rows: np.ndarray, base: str) -> dict[str, float]:

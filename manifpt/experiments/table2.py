@@ -5,12 +5,11 @@ models alone.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from manifpt.experiments.rows import RESNET50, ROWS, shown
-from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, run
+from manifpt.experiments.run import MIDDLE, POOL, ROWS, VAL, Budget, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import LEVELS
@@ -38,7 +37,7 @@ def table2(
     plan
         Task to training images a class; None for the dataset's own in `PLAN`.
     **budget
-        Fields of `manifpt.experiments.runner.Budget`.
+        Fields of `manifpt.experiments.run.Budget`.
 
     Returns
     -------
@@ -52,20 +51,17 @@ def table2(
         there are.
     """
     plan, budget = PLAN[gm.name] if plan is None else plan, Budget(**budget)
-    classes = {task: _classes(gm, task) for task in plan}
-    reference = gm.reference()[: budget.n_reference]
     most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
-    images = {split: {label: pool[:n] for label, pool in gm.pools(split).items()} for split, n in most.items()}
-    gm.check_splits()
+
+    def images(split: str) -> dict[str, np.ndarray]:
+        return {label: pool[: most[split]] for label, pool in gm.pools(split).items()}
 
     def views(method: str):
-        show = shown(method, real=gm.real, reference=reference)
+        show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
         return show, {"": show}
 
-    return run(Setting((gm,), plan, classes, images, views), methods, budget)
-
-
-resnet50 = partial(table2, plan={"all": (1000,)}, methods=RESNET50)  # the check with the paper's network
+    classes = {task: _classes(gm, task) for task in plan}
+    return attribution((gm,), plan, methods, budget, code=__name__, classes=classes, images=images, views=views)
 
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:

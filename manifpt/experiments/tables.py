@@ -9,18 +9,17 @@ import pandas as pd
 
 from manifpt.experiments import (
     feature_space,
-    held_out,
     latent,
-    latent_claims,
     lineage,
     synthesis,
     synthesis_sets,
-    synthesis_training,
     table2,
     table4,
     table5,
     two_sample,
 )
+from manifpt.experiments.run import RESNET50
+from manifpt.experiments.store import version_of
 from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
@@ -75,33 +74,36 @@ SET = {"seeds": (0,), "sets": ("full",), "recipe": ExtractorConfig(5), "n_test":
 WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": ExtractorConfig(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
+DEEP = {"plan": {"all": (1000,)}, "methods": RESNET50}  # the check with the paper's network
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
-    "resnet50": Table(table2.resnet50, (("gm-cifar10",),), SMALL | {"plan": {"all": (10,)}}),
+    "resnet50": Table(table2.table2, (("gm-cifar10",),), SMALL | DEEP | {"plan": {"all": (10,)}}, full=DEEP),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
-    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
+    "held-out": Table(table5.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
     "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
     "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
     "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
-    "synthesis-training": Table(synthesis_training.synthesis_training, EACH, WAY),
-    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
+    "synthesis-training": Table(synthesis_sets.synthesis_training, EACH, WAY),
+    "synthesis-lineage": Table(lineage.lineage, FASHION, {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
     "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}, **SPREAD),
     "latent-quality": Table(
         latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}, **SPREAD
     ),
     "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}, **SPREAD),
-    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
+    "latent-claims": Table(latent.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
 }
 
 
 def compute(
     tables: Sequence[str] = (), datasets: Sequence[str] = (), *, profile: str = "full", resume: bool = False
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Compute the given tables, or all, and yield the rows of each part when it is done, and their summary.
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, int]]:
+    """Compute the given tables, or all; yield each part when it is done: its rows, their summary, and how many are old.
+
+    Old rows were there already, computed by other code than today's.
 
     Rows are written one by one to ``data/results/`` (full) or to ``tables/smoke/`` among the runs (smoke).
 
@@ -140,10 +142,11 @@ def path_of(table: str, profile: str) -> Path:
 
 def _parts(
     chosen: dict[str, Table], datasets: Sequence[str], profile: str
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, int]]:
     for name, table in chosen.items():
         options = table.smoke if profile == "smoke" else table.full
         for inputs in table.inputs:
             if not datasets or inputs[0] in datasets:
                 frame = table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
-                yield frame, table.summary(frame)
+                old = frame["version"] != version_of(table.compute.__module__)
+                yield frame, table.summary(frame), int(old.sum())

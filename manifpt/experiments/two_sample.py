@@ -6,18 +6,16 @@ distance, and the permutation distribution of
 .. math:: \mathrm{MMD}^2 = \frac1{n^2} \sum_{i,j} k(x_i, x_j) + k(y_i, y_j) - 2 k(x_i, y_j).
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
-from tqdm.auto import tqdm
 
-from manifpt.experiments.rows import shown
-from manifpt.experiments.runner import Budget
+from manifpt.experiments.run import Budget, measure, shown
 from manifpt.experiments.statistics import LEVEL, holm
+from manifpt.experiments.store import Key, Scores
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 
@@ -106,32 +104,29 @@ def two_sample(
     Parameters
     ----------
     methods
-        Rows of `manifpt.experiments.rows`.
+        Rows of `manifpt.experiments.run`.
     n
         Images of each of the two samples; a class gives 2 n of its test split, drawn by the seed.
     **budget
-        Fields of `manifpt.experiments.runner.Budget`.
+        Fields of `manifpt.experiments.run.Budget`.
 
     Returns
     -------
     Tidy frame: metrics ``mmd2`` and ``p``, task ``first | second``, see `pairs_of`; seconds are those of a whole
     repetition.
     """
-    budget = Budget(**budget)
-    results = budget.results(gm, recipe=None, permutations=n_permutations)
-    runs = [(method, seed) for method in methods for seed in budget.seeds]
-    for method, seed in tqdm(runs, desc=f"{gm.name}, two-sample", unit="run", disable=not budget.progress):
-        key = {"dataset": gm.name, "method": method, "n_per_class": n, "seed": seed}
-        if results.has(**key, task=f"{gm.classes[-1]} | {gm.classes[-1]}"):
-            continue
-        started = time.perf_counter()
+    budget, pairs = Budget(**budget), [f"{a} | {b}" for a, b in combinations_with_replacement(gm.classes, 2)]
+
+    def tested(keys: Sequence[Key]) -> Iterator[Scores]:
+        method, seed = keys[0].method, keys[0].seed
         rows = halves(gm, method, n=n, n_reference=budget.n_reference, seed=seed)
         found = pairwise(rows, n_permutations=n_permutations, seed=seed)
-        seconds = time.perf_counter() - started
-        for pair in found.itertuples():
-            scores = {"mmd2": pair.mmd2, "p": pair.p}
-            results.add(scores, n=2 * n, seconds=seconds, task=f"{pair.first} | {pair.second}", **key)
-    return results.of(dataset=gm.name, methods=methods)
+        scores = dict(zip(pairs, found[["mmd2", "p"]].to_dict("records"), strict=True))
+        return (Scores(key, scores[key.task], 2 * n) for key in keys)
+
+    grid = [[Key(gm.name, pair, method, n, seed) for pair in pairs] for seed in budget.seeds for method in methods]
+    settings = budget.settings(gm, schedule=None, permutations=n_permutations)
+    return measure(grid, tested, settings, code=__name__, **budget.output)
 
 
 def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,304 @@
+"""Compute what a table lacks, and train and test methods of attribution: what the experiments have in common.
+
+The methods of the paper's attribution tables, by name: baselines, ManiFPT, and the controls that the paper lacks.
+
+=====================================  ================================================================================
+name                                   what the classifier is shown
+=====================================  ================================================================================
+``mccloskey18`` … ``yu19``             see `manifpt.baselines`
+``manifpt-<space>-<estimator>``        the artifact in ``rgb``, ``freq``, ``sl``, ``ssl`` by ``nearest`` (the paper) or
+                                       ``tangent`` (ours); in ``rgb`` also by ``denoiser``
+``manifpt-rgb-stacked``                the image and its tangent artifact, one above the other as channels
+``control-raw``                        the image
+``control-<space>``                    the embedding without projection
+``control-random-rgb``                 the image minus a random real one
+``control-target-rgb``                 the nearest real image alone
+=====================================  ================================================================================
+
+Images are classified by one small ResNet, that of the authors' code with a third of its blocks, vectors by one hidden
+layer, all with one budget. Three methods exist once more with the paper's ResNet50, from random weights, which needs
+the schedule ``deep``: ``…+resnet50``.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from manifpt import baselines, metrics
+from manifpt.attribution import AUTO, Attributor
+from manifpt.baselines.base import Classifier
+from manifpt.embeddings import embed
+from manifpt.experiments.store import Key, Results, Scores
+from manifpt.manifold import Manifold, Projection
+from manifpt.nn.recipes import RECIPES
+from manifpt.utils.compute import single_precision, spread
+from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import GMDataset, draw
+
+SPACES = ("rgb", "freq", "sl", "ssl")
+PROJECTED = (
+    *(f"manifpt-{space}-{estimator}" for space in SPACES for estimator in ("nearest", "tangent")),
+    "manifpt-rgb-denoiser",
+    "manifpt-rgb-stacked",
+)
+CONTROLS = ("control-raw", *(f"control-{space}" for space in SPACES[1:]), "control-random-rgb", "control-target-rgb")
+ROWS = (*baselines.BASELINES, *PROJECTED, *CONTROLS)
+RESNET50 = tuple(f"{name}+resnet50" for name in ("control-raw", "manifpt-rgb-nearest", "manifpt-rgb-tangent"))
+MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
+POOL = 3  # training images a class that seeds draw from, for each that they draw
+VAL = 20  # images a class at most, to choose the epoch
+
+Pools = Mapping[str, np.ndarray]  # label: images, or what a classifier is shown of them
+Show = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of an experiment is computed, and where its rows go.
+
+    Attributes
+    ----------
+    seeds
+        One repetition each.
+    n_reference, n_test
+        Reference images, and test images a class; None for all.
+    epochs
+        Of each training; None for the full budget.
+    path
+        CSV file that takes each row at once and lets an interrupted run go on; None keeps the rows in memory.
+    progress
+        Show a progress bar.
+    """
+
+    seeds: Sequence[int] = (0, 1, 2)
+    n_reference: int | None = None
+    n_test: int | None = 250
+    epochs: int | None = None
+    path: Path | None = None
+    progress: bool = False
+
+    def settings(self, *gms: GMDataset, schedule: str | None = "short", **more) -> dict:
+        """What rows depend on beside their key: the models' samples, the limits, `more`, and how one trains.
+
+        Parameters
+        ----------
+        schedule
+            Of `manifpt.nn.recipes`; None for rows of which nothing is trained.
+        """
+        samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
+        settings = {"samples": samples, "n_reference": self.n_reference} | more
+        if schedule:
+            settings |= {"recipe": asdict(RECIPES[schedule]), "networks": AUTO, "val": VAL}
+            settings |= {"n_test": self.n_test, "epochs": self.epochs}
+        return settings
+
+    @property
+    def output(self) -> dict:
+        """The path and the progress bar, as `measure` takes them."""
+        return {"path": self.path, "progress": self.progress}
+
+
+def measure(
+    grid: Iterable[Sequence[Key]],
+    function: Callable[[Sequence[Key]], Iterable[Scores]],
+    settings: Callable[[Key], dict] | dict,
+    *,
+    code: str,
+    check: Callable[[], object] | None = None,
+    path: Path | None = None,
+    jobs: int = 1,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Compute the rows of a grid that a table lacks, in fp32 on every processor; return all rows of the grid.
+
+    Parameters
+    ----------
+    grid
+        Keys in groups, whose rows come out of one computation, in the order of computation.
+    function
+        From the keys of a group that have no rows yet to their scores, in any order.
+    settings
+        What else the rows depend on, or a function from a key to it.
+    code
+        Name of the module that computes them, that is its ``__name__``.
+    check
+        Called before the first computation, if there is one: raises `InputError` for wrong input that takes long to
+        find.
+    path
+        CSV file that takes the rows of a group as soon as they are there; None keeps them in memory.
+    jobs
+        Processes, as `manifpt.utils.compute.spread` has them; then `function` is pickled.
+    progress
+        Show a progress bar.
+    """
+    of_key = settings if callable(settings) else lambda _: settings
+    groups = [list(group) for group in grid]
+    results = Results(path, of_key, code=code)
+    todo = [missing for group in groups if (missing := results.missing(group))]
+    if todo and check:
+        check()
+    found = spread(partial(_timed, function), todo, jobs)
+    name = f"{groups[0][0].dataset}, {code.rpartition('.')[2]}" if groups else ""
+    for scores in tqdm(found, total=len(todo), desc=name, unit="run", disable=not progress):
+        results.add(scores)
+    return results.of([key for group in groups for key in group])
+
+
+def _timed(function: Callable[[Sequence[Key]], Iterable[Scores]], keys: Sequence[Key]) -> list[Scores]:
+    """Scores of a group of keys, each with the seconds since the beginning where it has none."""
+    started, scores = time.perf_counter(), []
+    with single_precision():
+        for one in function(keys):
+            seconds = time.perf_counter() - started if one.seconds is None else one.seconds
+            scores.append(one._replace(seconds=seconds))
+    return scores
+
+
+def attribution(
+    gms: Sequence[GMDataset],
+    plan: Mapping[str, Sequence[int]],
+    methods: Sequence[str],
+    budget: Budget,
+    *,
+    code: str,
+    classes: Mapping[str, Sequence[str]],
+    images: Callable[[str], Pools],
+    views: Callable[[str], tuple[Show, Mapping[str, Show]]],
+    endings: Callable[[str], Sequence[str]] = lambda method: ("",),
+) -> pd.DataFrame:
+    """Train and test methods over tasks, sizes and seeds: what Tables 2 and 4 have in common.
+
+    Each repetition (seed) draws other training images, from three times as many if there are so many, and other initial
+    weights; the test images are the same for all, so that two methods can be compared image by image. Which of them
+    were named rightly is kept, see `manifpt.experiments.store.Answers`.
+
+    Parameters
+    ----------
+    gms
+        The dataset, or that of training and that of test. Their names are the table's first column.
+    plan
+        Task to training images a class.
+    code
+        See `measure`.
+    classes
+        Task to labels.
+    images
+        From a split (``train``, ``val``, ``test``) to pools of uint8 images.
+    views
+        From a method to what its classifier is shown of images in training, and in test, the latter by an ending that
+        the task's name gets.
+    endings
+        From a method to the endings that it has.
+
+    Raises
+    ------
+    InputError
+        Before any training: an unknown method.
+    """
+    for method in methods:
+        check_method(method)
+
+    @lru_cache(maxsize=1)
+    def shown_by(method: str) -> tuple[dict[str, Pools], dict[str, Pools]]:
+        show, tests = views(method)
+        pools = {split: _map(show, images(split)) for split in ("train", "val")}
+        return pools, {ending: _map(test, images("test")) for ending, test in tests.items()}
+
+    def tested(keys: Sequence[Key]) -> Iterable[Scores]:
+        method, n, seed = keys[0].method, keys[0].n_per_class, keys[0].seed
+        pools, tests = shown_by(method)
+        started = time.perf_counter()
+        task = keys[0].task.partition(",")[0]
+        labels = classes[task]
+        train, val = ({label: pools[split][label] for label in labels} for split in ("train", "val"))
+        learner = classifier(method, real=gms[0].real, seed=seed, epochs=budget.epochs)
+        learner.fit(*draw(train, n, seed=seed), val=draw(val, min(n, *map(len, val.values())), seed=seed))
+        for key in keys:
+            ending = key.task.removeprefix(task)
+            rows, truth = draw({label: tests[ending][label] for label in labels}, None)
+            right = learner.predict(rows) == truth
+            seconds = time.perf_counter() - started
+            scores = {"accuracy": right.mean()}
+            if key.task == "all" and n == MIDDLE:
+                scores["fdr"] = metrics.fd_ratio(learner.features(rows), truth, seed=seed)
+            yield Scores(key, scores, len(right), right, seconds)
+
+    name = " > ".join(gm.name for gm in gms)
+    grid = [
+        [Key(name, task + ending, method, n, seed) for ending in endings(method)]
+        for method in methods
+        for task, sizes in plan.items()
+        for n in sizes
+        for seed in budget.seeds
+    ]
+    settings = {method: budget.settings(*gms, schedule=schedule_of(method)) for method in methods}
+    check = lambda: [gm.check_splits() for gm in gms]  # noqa: E731
+    return measure(grid, tested, lambda key: settings[key.method], code=code, check=check, **budget.output)
+
+
+def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:
+    return {label: show(pool) for label, pool in pools.items()}
+
+
+def check_method(name: str) -> None:
+    """`InputError` unless a method is one of `ROWS` or `RESNET50`."""
+    if name not in (*ROWS, *RESNET50):
+        raise InputError(f"method {name!r} is unknown; choose one of {', '.join((*ROWS, *RESNET50))}")
+
+
+def schedule_of(name: str) -> str:
+    """By which of `manifpt.nn.recipes` the network of a method is trained."""
+    return "deep" if name in RESNET50 else "short"
+
+
+def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> Classifier:
+    """The classifier of a method, untrained; epochs None for the full budget. `InputError` for an unknown method."""
+    check_method(name)
+    if name in baselines.BASELINES:
+        return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
+    return Attributor(name.partition("+")[2] or "auto", recipe=schedule_of(name), seed=seed, epochs=epochs)
+
+
+def shown(name: str, *, real: str, reference: np.ndarray) -> Show:
+    """What the classifier of a method is shown, as a function of uint8 images `(n, c, h, w)`.
+
+    Parameters
+    ----------
+    name
+        One of `ROWS` or `RESNET50`; `InputError` for another.
+    real, reference
+        Name of the real set, and its images that stand for the manifold: uint8 `(m, c, h, w)`.
+    """
+    check_method(name)
+    name = name.partition("+")[0]
+    if name in baselines.BASELINES:
+        return baselines.build(name, real=real).represent
+
+    def projection(space: str, estimator: str) -> Callable[[np.ndarray], Projection]:
+        return Manifold(space, estimator=estimator, dataset=real).fit(reference).project
+
+    kind, space, estimator = (*name.split("-"), "")[:3]
+    if name == "control-raw":
+        return lambda images: images
+    if name == "manifpt-rgb-stacked":
+        tangent = projection("rgb", "tangent")
+        return lambda images: np.concatenate([_embedded(images, "rgb"), tangent(images).artifact], axis=1)
+    if name in ("control-random-rgb", "control-target-rgb"):
+        project = projection("rgb", "random" if space == "random" else "nearest")
+        return lambda images: getattr(project(images), "artifact" if space == "random" else "target")
+    if kind == "control":
+        return lambda images: _embedded(images, f"ssl:{real}" if space == "ssl" else space)
+    project = projection(space, estimator)
+    return lambda images: project(images).artifact
+
+
+def _embedded(images: np.ndarray, space: str) -> np.ndarray:
+    """`embed`, with the shape of images where the space keeps it: float32 `(n, c, h, w)` or `(n, d)`."""
+    rows = embed(images, space)
+    return rows.reshape(images.shape) if space in ("rgb", "freq") else rows

@@ -1,4 +1,4 @@
-"""Which classes lie apart in the features that a method decides by? And does the answer depend on the number of images?
+"""Which classes lie apart in the features that a method decides by? Does the answer depend on the number of images?
 
 Features are the penultimate layer of a classifier trained to name all models and held-out reals, or what a hand-crafted
 method computes, of test images; see `manifpt.metrics.fd_ratio`.
@@ -28,21 +28,10 @@ COMPONENTS = 50
 def features(
     gm: GMDataset, method: str, *, seed: int = 0, n_per_class: int = MIDDLE, n_test: int | None = None, **budget
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of test images and their classes.
+    """Features of test images, n_test a class, and their classes: float32 `(n, d)`, `(n,)`.
 
-    Parameters
-    ----------
-    method
-        ``pixels``, ``sl`` (ImageNet features), or a row of `manifpt.experiments.run`, trained on `n_per_class`
-        images.
-    n_test
-        Test images a class.
-    **budget
-        ``n_reference`` and ``epochs`` of `manifpt.experiments.run.Budget`.
-
-    Returns
-    -------
-    float32 `(n, d)` and labels `(n,)`; `InputError` for an unknown method.
+    The method is ``pixels``, ``sl`` (ImageNet features), or one of `manifpt.experiments.run`, trained on `n_per_class`
+    images; `InputError` for another.
     """
     images, labels = gm.task(n_test, split="test")
     if method in UNTRAINED:
@@ -69,35 +58,21 @@ def components(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def feature_space(
-    gm: GMDataset,
-    *,
-    methods: Sequence[str] = METHODS,
-    counts: Sequence[int] = COUNTS,
-    n_per_class: int = MIDDLE,
-    **budget,
+    gm: GMDataset, *, methods: Sequence[str] = METHODS, counts: Sequence[int] = COUNTS, n_per_class=MIDDLE, **budget
 ) -> pd.DataFrame:
-    """FD ratio of each method's features on more and more test images; rows already at the budget's path are kept.
+    """FD ratio of each method's features on more and more test images.
 
     Features are brought to 50 dimensions at most, see `components`, of the most images, so that methods of other
-    dimensions compare.
+    dimensions compare. `InputError`, before any training, if there are fewer images.
 
     Parameters
     ----------
     counts
-        Test images a class; of the column ``n_per_class`` of the result.
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
+        Test images a class; in the table, its column ``n_per_class``.
 
     Returns
     -------
     Tidy frame: task ``all``, metric ``fdr`` on `n` test images.
-
-    Raises
-    ------
-    InputError
-        Before any training: more images than there are.
     """
     budget, most = Budget(**budget), max(counts)
     limits = {"n_reference": budget.n_reference, "epochs": budget.epochs, "n_per_class": n_per_class}

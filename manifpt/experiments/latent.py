@@ -1,14 +1,14 @@
 """Latent fingerprints measured: which keys are read, what they cost, what attacks leave of them, who is claimed.
 
 Four tables. The column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
-attack, or whose images; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. `**output` are
-``path``, ``jobs`` and ``progress`` of `manifpt.experiments.run.measure`.
+attack, or whose images; ``n_per_class`` is the number of images, n, of one seed, which draws content, keys and starts.
+Options of all four are ``seeds``, and ``path``, ``jobs``, ``progress`` of `manifpt.experiments.run.measure`.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ from manifpt.metrics import frechet_distance
 from manifpt.nn.perceptual import Perceptual
 from manifpt.zoo.dataset import GMDataset
 
+SEEDS = (0, 1, 2)
 CONTENTS = 3  # where the generator is linearised, for a prediction
-REPEAT = {"ldm": 3}  # components a bit
 TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
 
 
@@ -51,13 +51,10 @@ class Point:
 
     def fingerprinter(self, dataset: str) -> LatentFingerprinter:
         """Of the latent code; of ``shallow``, that of the images under the pattern."""
-        repeat = REPEAT.get(self.model, 1)
-        options = {"key_length": self.key_length, "shift": self.shift, "repeat": repeat}
-        content = "sample" if self.model == "ldm" else "gaussian"
-        label = "stylegan2" if self.model == "shallow" else self.model
-        sigma = 1.0 if self.model == "shallow" else self.sigma
-        generator = load_generator(label, dataset=dataset)
-        return LatentFingerprinter(generator, sigma=sigma, content=content, **options)
+        label, sigma = ("stylegan2", 1.0) if self.model == "shallow" else (self.model, self.sigma)
+        content, repeat = ("sample", 3) if self.model == "ldm" else ("gaussian", 1)
+        options = {"key_length": self.key_length, "shift": self.shift, "repeat": repeat, "content": content}
+        return LatentFingerprinter(load_generator(label, dataset=dataset), sigma=sigma, **options)
 
 
 def points(frame: pd.DataFrame) -> pd.DataFrame:
@@ -122,31 +119,22 @@ class Reading:
         return scores
 
 
-def _warmed(steps: int, **options) -> Callable:
-    def reader(fingerprinter: LatentFingerprinter):
-        return NewtonEstimator(fingerprinter, warm_start=train_warm_start(fingerprinter), steps=steps, **options)
-
-    return reader
+def _warmed(fingerprinter: LatentFingerprinter, *, steps: int) -> NewtonEstimator:
+    return NewtonEstimator(fingerprinter, warm_start=train_warm_start(fingerprinter), steps=steps)
 
 
 READERS: dict[str, Callable] = {
     "newton": NewtonEstimator,
-    "newton-warm": _warmed(60),
-    "warm": _warmed(0),
+    "newton-warm": partial(_warmed, steps=60),
+    "warm": partial(_warmed, steps=0),
     "adam": lambda fingerprinter: LatentEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
 }
 
 
 def latent_keys(
-    gm: GMDataset,
-    *,
-    sweep: Sequence[Point] = SWEEP,
-    readers: Sequence[str] = tuple(READERS),
-    seeds: Sequence[int] = (0, 1, 2),
-    n: int = 34,
-    **output,
+    gm: GMDataset, *, sweep: Sequence[Point] = SWEEP, readers: Sequence[str] = tuple(READERS), n: int = 34, **options
 ) -> pd.DataFrame:
-    """Read keys at every point by Gauss-Newton, at two of them by the other readers, too; rows at `path` are kept.
+    """Read keys at every point by Gauss-Newton, at two of them by the other readers, too.
 
     Returns
     -------
@@ -156,7 +144,7 @@ def latent_keys(
     """
     runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
     runs += [(point, name) for point in (DEFAULT, LONG) for name in readers if name != "newton"]
-    return _of_readings(gm, runs, _keys, search=SEARCH, seeds=seeds, n=n, **output)
+    return _of_readings(gm, runs, _keys, search=SEARCH, n=n, **options)
 
 
 def _keys(reading: Reading, method: str) -> dict[str, float]:
@@ -164,14 +152,7 @@ def _keys(reading: Reading, method: str) -> dict[str, float]:
     return scores | reading.predict(right) if method == "newton" else scores
 
 
-def latent_quality(
-    gm: GMDataset,
-    *,
-    sweep: Sequence[Point] = SWEEP,
-    seeds: Sequence[int] = (0, 1, 2),
-    n: int = 1000,
-    **output,
-) -> pd.DataFrame:
+def latent_quality(gm: GMDataset, *, sweep: Sequence[Point] = SWEEP, n: int = 1000, **options) -> pd.DataFrame:
     """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
 
     Returns
@@ -179,7 +160,7 @@ def latent_quality(
     Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
     more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
     """
-    return _of_readings(gm, [(point, "twins") for point in sweep], _quality, seeds=seeds, n=n, **output)
+    return _of_readings(gm, [(point, "twins") for point in sweep], _quality, n=n, **options)
 
 
 def _quality(reading: Reading, method: str) -> dict[str, float]:
@@ -203,9 +184,8 @@ def latent_attacks(
     *,
     sweep: Sequence[Point] = ATTACKED,
     attacks: Sequence[str] = (*ATTACKS, REMOVAL),
-    seeds: Sequence[int] = (0, 1, 2),
     n: int = 8,
-    **output,
+    **options,
 ) -> pd.DataFrame:
     """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
 
@@ -214,7 +194,7 @@ def latent_attacks(
     Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
     """
     methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
-    return _of_readings(gm, methods, _attacked, search=SEARCH, seeds=seeds, n=n, **output)
+    return _of_readings(gm, methods, _attacked, search=SEARCH, n=n, **options)
 
 
 def _attacked(reading: Reading, method: str) -> dict[str, float]:
@@ -249,15 +229,12 @@ def _of_readings(
     runs: Sequence[tuple[Point, str]],
     scores_of: Callable[[Reading, str], dict[str, float]],
     *,
-    seeds: Sequence[int],
     n: int,
+    seeds: Sequence[int] = SEEDS,
     search: dict | None = None,
     **output,
 ) -> pd.DataFrame:
-    """Rows of every run and seed; they depend on the checkpoint and, if a generator is searched, on how.
-
-    Seed by seed, so that an interrupted table has all points of its first seeds.
-    """
+    """Rows of every run, seed by seed; they depend on the checkpoint and, if a generator is searched, on how."""
     named = {str(point): point for point, _ in runs}
 
     def scored(keys: Sequence[Key]) -> Iterator[Scores]:
@@ -265,12 +242,11 @@ def _of_readings(
             reading = _reading(key.dataset, named[key.task], n, key.seed)
             yield Scores(key, scores_of(reading, key.method), n)
 
-    models = {point.model for point in named.values()}
-    generators = {model: {"generators": {model: checksum(gm, model)}} for model in models}
-    searched = {model: {"search": search} if search and model != "shallow" else {} for model in models}
-    settings = {task: generators[point.model] | searched[point.model] for task, point in named.items()}
+    settings = {model: depends_on(gm, model) for model in {point.model for point in named.values()}}
+    for model in (search and settings.keys() - {"shallow"}) or ():
+        settings[model] |= {"search": search}
     grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for point, method in runs]
-    return measure(grid, scored, lambda key: settings[key.task], code=__name__, **output)
+    return measure(grid, scored, lambda key: settings[named[key.task].model], code=__name__, **output)
 
 
 @lru_cache(maxsize=1)
@@ -279,10 +255,10 @@ def _reading(dataset: str, point: Point, n: int, seed: int) -> Reading:
     return Reading(dataset, point, n, seed)
 
 
-def checksum(gm: GMDataset, model: str) -> str:
-    """Beginning of that of the weights which a model of a `Point` has."""
+def depends_on(gm: GMDataset, model: str) -> dict:
+    """Settings of rows about a model of a `Point`: the checksum of its weights."""
     label = "stylegan2" if model == "shallow" else model
-    return load_generator(label, dataset=gm.name).checksum[:12]
+    return {"generators": {model: load_generator(label, dataset=gm.name).checksum[:12]}}
 
 
 OWN = "own"
@@ -294,7 +270,7 @@ def latent_claims(
     *,
     point: Point = POINT,
     users: int = 20,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = SEEDS,
     n: int = 21,
     steps: int = 60,
     **output,
@@ -311,27 +287,26 @@ def latent_claims(
     """
 
     def claimed(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            yield Scores(key, _claims(gm, point, key.method, key.seed, users=users, n=n, steps=steps), n)
+        return (Scores(key, _claims(gm, point, key, users, steps), n) for key in keys)
 
-    settings = {"generators": {point.model: checksum(gm, point.model)}, "users": users, "steps": steps}
+    settings = depends_on(gm, point.model) | {"users": users, "steps": steps, "search": SEARCH}
     grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for method in (OWN, *gm.classes)]
-    return measure(grid, claimed, settings | {"search": SEARCH}, code=__name__, **output)
+    return measure(grid, claimed, settings, code=__name__, **output)
 
 
-def _claims(gm: GMDataset, point: Point, method: str, seed: int, *, users: int, n: int, steps: int) -> dict[str, float]:
-    fingerprinter = point.fingerprinter(gm.name)
+def _claims(gm: GMDataset, point: Point, key: Key, users: int, steps: int) -> dict[str, float]:
+    fingerprinter, n, seed = point.fingerprinter(gm.name), key.n_per_class, key.seed
     with tempfile.TemporaryDirectory() as folder:
         registry = Registry.create(Path(folder) / "users.json", fingerprinter.settings)
         for number in range(users):
             registry.add(f"user {number}", seed=1000 * seed + number)
         names = np.array(list(registry.users))[np.arange(n) % users]
-        if method == OWN:
+        if key.method == OWN:
             images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed + 1)
         else:
-            images = gm.images(method, split="test")[seed * n : (seed + 1) * n]
+            images = gm.images(key.method, split="test")[seed * n : (seed + 1) * n]
         claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
     claimed = claims.decision != NOT_OURS
-    wrong = claimed & (claims.decision != names) if method == OWN else claimed
+    wrong = claimed & (claims.decision != names) if key.method == OWN else claimed
     nearest, residual = float(claims.distances.min()), float(claims.loss.mean())
     return {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}

@@ -28,7 +28,7 @@ from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.sample import load
 
-BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # how: rank of the updates, None for all weights
+BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # rank of the updates, None for all weights
 STEPS = (0, 25, 50, 100, 200)
 METHOD = "synthesis-photos"
 CATCH_UP = 200  # steps of a discriminator alone
@@ -54,12 +54,8 @@ def descendants(
     known
         The real images that the model has learnt already, of the same shape.
     rank
-        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model.
-
-    Raises
-    ------
-    InputError
-        A rank for another model.
+        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model. `InputError` for
+        a rank and another model.
     """
     recipe, network, settings = load(checkpoint, device="cpu")
     task = recipe.task
@@ -68,15 +64,12 @@ def descendants(
     live = task.modules[task.averaged]
     live.load_state_dict(network.state_dict())
 
-    draws = {
-        purpose: training.random_batches(torch.from_numpy(some), recipe.batch_size)
-        for purpose, some in ((CAUGHT_UP, known), (TRAINED, images))
-    }
+    pools = {CAUGHT_UP: known, TRAINED: images}
+    draws = {use: training.random_batches(torch.from_numpy(some), recipe.batch_size) for use, some in pools.items()}
 
     def advance(step: int, purpose: int) -> None:
         with seeded(seed, step, purpose):
-            batch = draws[purpose](step).to(memory_format=torch.channels_last)
-            task.update(batch, settings["steps"] + step)
+            task.update(draws[purpose](step).to(memory_format=torch.channels_last), settings["steps"] + step)
 
     if "discriminator" in task.modules:
         with _unchanged(live, task.optimisers["G"]):
@@ -117,7 +110,7 @@ def lineage(
     Parameters
     ----------
     bases
-        Models of the dataset, and how each is fine-tuned; see `descendants`.
+        Models of the dataset, and the `rank` by which each is fine-tuned; see `descendants`.
     target
         The class of real images.
     method
@@ -127,11 +120,7 @@ def lineage(
     -------
     Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
     the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.
-
-    Raises
-    ------
-    InputError
-        A base that is not there; a real set without labels; an extractor that is not trained.
+    `InputError` for a base that is not there, a real set without labels, an extractor that is not trained.
     """
     budget = Budget(**{"n_test": N_IMAGES} | budget)
     if unknown := set(bases) - set(gm.models):

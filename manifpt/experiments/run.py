@@ -21,7 +21,7 @@ the schedule ``deep``: ``…+resnet50``.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -54,7 +54,6 @@ MIDDLE = 200  # training images a class where there is one size only, and where 
 POOL = 3  # training images a class that seeds draw from, for each that they draw
 VAL = 20  # images a class at most, to choose the epoch
 
-Pools = Mapping[str, np.ndarray]  # label: images, or what a classifier is shown of them
 Show = Callable[[np.ndarray], np.ndarray]
 
 
@@ -70,10 +69,8 @@ class Budget:
         Reference images, and test images a class; None for all.
     epochs
         Of each training; None for the full budget.
-    path
-        CSV file that takes each row at once and lets an interrupted run go on; None keeps the rows in memory.
-    progress
-        Show a progress bar.
+    path, progress
+        See `measure`.
     """
 
     seeds: Sequence[int] = (0, 1, 2)
@@ -84,12 +81,9 @@ class Budget:
     progress: bool = False
 
     def settings(self, *gms: GMDataset, schedule: str | None = "short", **more) -> dict:
-        """What rows depend on beside their key: the models' samples, the limits, `more`, and how one trains.
+        """What rows depend on beside their key: the models' samples, the limits, `more`, and the schedule of training.
 
-        Parameters
-        ----------
-        schedule
-            Of `manifpt.nn.recipes`; None for rows of which nothing is trained.
+        The schedule is one of `manifpt.nn.recipes`, None for rows of which nothing is trained.
         """
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
         settings = {"samples": samples, "n_reference": self.n_reference} | more
@@ -131,7 +125,7 @@ def measure(
         Called before the first computation, if there is one: raises `InputError` for wrong input that takes long to
         find.
     path
-        CSV file that takes the rows of a group as soon as they are there; None keeps them in memory.
+        CSV file that takes the rows of a group at once and lets an interrupted run go on; None keeps them in memory.
     jobs
         Processes, as `manifpt.utils.compute.spread` has them; then `function` is pickled.
     progress
@@ -151,7 +145,6 @@ def measure(
 
 
 def _timed(function: Callable[[Sequence[Key]], Iterable[Scores]], keys: Sequence[Key]) -> list[Scores]:
-    """Scores of a group of keys, each with the seconds since the beginning where it has none."""
     started, scores = time.perf_counter(), []
     with single_precision():
         for one in function(keys):
@@ -168,82 +161,72 @@ def attribution(
     *,
     code: str,
     classes: Mapping[str, Sequence[str]],
-    images: Callable[[str], Pools],
     views: Callable[[str], tuple[Show, Mapping[str, Show]]],
     endings: Callable[[str], Sequence[str]] = lambda method: ("",),
+    adapt: Show = lambda images: images,
 ) -> pd.DataFrame:
     """Train and test methods over tasks, sizes and seeds: what Tables 2 and 4 have in common.
 
     Each repetition (seed) draws other training images, from three times as many if there are so many, and other initial
     weights; the test images are the same for all, so that two methods can be compared image by image. Which of them
-    were named rightly is kept, see `manifpt.experiments.store.Answers`.
+    were named rightly is kept, see `manifpt.experiments.store.Answers`. `InputError` for an unknown method, at once.
 
     Parameters
     ----------
     gms
-        The dataset, or that of training and that of test. Their names are the table's first column.
-    plan
-        Task to training images a class.
-    code
-        See `measure`.
-    classes
-        Task to labels.
-    images
-        From a split (``train``, ``val``, ``test``) to pools of uint8 images.
-    views
+        Where the methods are trained, and where they are tested. The names are the table's first column.
+    plan, classes
+        Task to training images a class, and to labels.
+    views, endings
         From a method to what its classifier is shown of images in training, and in test, the latter by an ending that
-        the task's name gets.
-    endings
-        From a method to the endings that it has.
-
-    Raises
-    ------
-    InputError
-        Before any training: an unknown method.
+        the task's name gets; and to these endings.
+    adapt
+        What becomes of images first, uint8 `(n, c, h, w)`.
     """
     for method in methods:
         check_method(method)
+    most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
+    everything = sorted(set().union(*classes.values()))
+
+    def shown_of(split: str, show: Show) -> dict[str, np.ndarray]:
+        gm = gms[-1] if split == "test" else gms[0]
+        return {label: show(adapt(gm.images(label, split=split)[: most[split]])) for label in everything}
 
     @lru_cache(maxsize=1)
-    def shown_by(method: str) -> tuple[dict[str, Pools], dict[str, Pools]]:
+    def shown_by(method: str) -> dict[str, dict[str, np.ndarray]]:
         show, tests = views(method)
-        pools = {split: _map(show, images(split)) for split in ("train", "val")}
-        return pools, {ending: _map(test, images("test")) for ending, test in tests.items()}
+        seen = {split: shown_of(split, show) for split in ("train", "val")}
+        return seen | {f"test{ending}": shown_of("test", test) for ending, test in tests.items()}
 
-    def tested(keys: Sequence[Key]) -> Iterable[Scores]:
-        method, n, seed = keys[0].method, keys[0].n_per_class, keys[0].seed
-        pools, tests = shown_by(method)
+    def tested(keys: Sequence[Key]) -> Iterator[Scores]:
+        method, n, seed, task = keys[0].method, keys[0].n_per_class, keys[0].seed, keys[0].task.partition(",")[0]
+        pools = {part: {label: seen[label] for label in classes[task]} for part, seen in shown_by(method).items()}
         started = time.perf_counter()
-        task = keys[0].task.partition(",")[0]
-        labels = classes[task]
-        train, val = ({label: pools[split][label] for label in labels} for split in ("train", "val"))
         learner = classifier(method, real=gms[0].real, seed=seed, epochs=budget.epochs)
-        learner.fit(*draw(train, n, seed=seed), val=draw(val, min(n, *map(len, val.values())), seed=seed))
+        few = min(n, *map(len, pools["val"].values()))
+        learner.fit(*draw(pools["train"], n, seed=seed), val=draw(pools["val"], few, seed=seed))
         for key in keys:
-            ending = key.task.removeprefix(task)
-            rows, truth = draw({label: tests[ending][label] for label in labels}, None)
+            rows, truth = draw(pools["test" + key.task.removeprefix(task)], None)
             right = learner.predict(rows) == truth
-            seconds = time.perf_counter() - started
-            scores = {"accuracy": right.mean()}
+            seconds, scores = time.perf_counter() - started, {"accuracy": right.mean()}
             if key.task == "all" and n == MIDDLE:
                 scores["fdr"] = metrics.fd_ratio(learner.features(rows), truth, seed=seed)
             yield Scores(key, scores, len(right), right, seconds)
 
     name = " > ".join(gm.name for gm in gms)
+    runs = [(task, n, seed) for task, sizes in plan.items() for n in sizes for seed in budget.seeds]
     grid = [
         [Key(name, task + ending, method, n, seed) for ending in endings(method)]
         for method in methods
-        for task, sizes in plan.items()
-        for n in sizes
-        for seed in budget.seeds
+        for task, n, seed in runs
     ]
     settings = {method: budget.settings(*gms, schedule=schedule_of(method)) for method in methods}
-    check = lambda: [gm.check_splits() for gm in gms]  # noqa: E731
+
+    def check() -> None:
+        for gm in gms:
+            gm.check_splits()
+
     return measure(grid, tested, lambda key: settings[key.method], code=code, check=check, **budget.output)
-
-
-def _map(show: Show, pools: Pools) -> dict[str, np.ndarray]:
-    return {label: show(pool) for label, pool in pools.items()}
 
 
 def check_method(name: str) -> None:
@@ -268,12 +251,8 @@ def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None
 def shown(name: str, *, real: str, reference: np.ndarray) -> Show:
     """What the classifier of a method is shown, as a function of uint8 images `(n, c, h, w)`.
 
-    Parameters
-    ----------
-    name
-        One of `ROWS` or `RESNET50`; `InputError` for another.
-    real, reference
-        Name of the real set, and its images that stand for the manifold: uint8 `(m, c, h, w)`.
+    `real` names the real set, and `reference` are its images that stand for the manifold, uint8 `(m, c, h, w)`.
+    `InputError` for an unknown method.
     """
     check_method(name)
     name = name.partition("+")[0]

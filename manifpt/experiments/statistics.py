@@ -34,10 +34,7 @@ def paired_bootstrap(
     seed
         Of the draws.
 
-    Raises
-    ------
-    InputError
-        Answers or images of other shapes.
+    `InputError` for answers or images of other shapes.
     """
     if ours.shape != theirs.shape:
         raise InputError(f"answers of shapes {ours.shape} and {theirs.shape}; same seeds and same images expected")

@@ -39,25 +39,13 @@ class Key(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What was measured for one key.
-
-    Attributes
-    ----------
-    metrics
-        Metric to value.
-    n
-        Images, pairs, models: whatever was counted.
-    right
-        Which of n answers are right, bool `(n,)`; kept if it is there.
-    seconds
-        None for the time since the beginning of the key's group, see `manifpt.experiments.run.measure`.
-    """
+    """What was measured for one key."""
 
     key: Key
     metrics: dict[str, float]
-    n: int
-    right: np.ndarray | None = None
-    seconds: float | None = None
+    n: int  # images, pairs, models: whatever was counted
+    right: np.ndarray | None = None  # which of n answers are right, bool (n,)
+    seconds: float | None = None  # None for the time since the beginning of the key's group
 
 
 KEY = [*Key._fields, "settings"]
@@ -124,7 +112,7 @@ class Answers:
 
 
 def _name(key: dict) -> str:
-    return "|".join(str(key[part]) for part in ("dataset", "task", "method", "n_per_class", "seed", "settings"))
+    return "|".join(str(key[part]) for part in KEY)
 
 
 class Results:
@@ -146,9 +134,7 @@ class Results:
         self.frame = self._stored()
 
     def _stored(self) -> pd.DataFrame:
-        if self.path and self.path.exists():
-            return read(self.path)
-        return pd.DataFrame(columns=COLUMNS)
+        return read(self.path) if self.path and self.path.exists() else pd.DataFrame(columns=COLUMNS)
 
     def _named(self, keys: Collection[Key]) -> list[tuple]:
         """The keys with the hash of their settings, as in `KEY`."""
@@ -184,14 +170,15 @@ class Results:
     def _recorded(self, settings: dict) -> str:
         """Write down what the hash of these settings means, and return it."""
         name = files.settings_hash(settings)
-        if self.path:
-            record = self.path.with_name("settings.json")
-            with files.locked(record):
-                known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-                if name not in known:
-                    known[name] = {"experiment": self.path.stem, **settings}
-                    lines = (f"{json.dumps(key)}: {json.dumps(known[key], sort_keys=True)}" for key in sorted(known))
-                    files.write_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
+        if not self.path:
+            return name
+        record = self.path.with_name("settings.json")
+        with files.locked(record):
+            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+            if name not in known:
+                known[name] = {"experiment": self.path.stem, **settings}
+                lines = (f"{json.dumps(key)}: {json.dumps(known[key], sort_keys=True)}" for key in sorted(known))
+                files.write_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
         return name
 
     def of(self, keys: Collection[Key]) -> pd.DataFrame:

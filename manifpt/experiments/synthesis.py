@@ -62,15 +62,11 @@ def identification(
     Returns
     -------
     Tidy frame: ``accuracy``, ``macro_f1`` and ``chance`` of `n` queries, with `n_per_class` images in the gallery. In
-    the task ``family`` they are means over families, weighted by their number of queries.
-
-    Raises
-    ------
-    InputError
-        An unknown method; an extractor that is not trained; a model with too few images.
+    the task ``family`` they are means over families, weighted by their number of queries. `InputError` for an unknown
+    method, an extractor that is not trained, a model with too few images.
     """
 
-    def protocol_of(features: np.ndarray, labels: np.ndarray, key: Key) -> tuple[dict[str, float], np.ndarray]:
+    def protocol_of(features: np.ndarray, labels: np.ndarray, key: Key):
         return protocol.identification(features, labels, shots=key.n_per_class, seed=key.seed)
 
     return _judged(gm, protocol_of, methods, shots, budget)
@@ -84,7 +80,7 @@ def verification(
     Half of each model's images, drawn by the seed, only serve to choose the threshold.
     """
 
-    def protocol_of(features: np.ndarray, labels: np.ndarray, key: Key) -> tuple[dict[str, float], np.ndarray]:
+    def protocol_of(features: np.ndarray, labels: np.ndarray, key: Key):
         half = _held_out(labels, key.seed)
         return protocol.verification(features, labels, held_out=half, seed=key.seed, n_pairs=n_pairs)
 
@@ -137,16 +133,8 @@ def unseen(gm: GMDataset, task: str, seed: int) -> list[tuple[str, ...]]:
 def asked(gm: GMDataset, table: str, task: str, few: int, seed: int) -> np.ndarray:
     """Which images the answers of a run with the usual numbers are about, counted over all models.
 
-    Parameters
-    ----------
-    table
-        ``synthesis_identification`` or ``synthesis_verification``.
-    few
-        Images a model in the gallery.
-
-    Returns
-    -------
-    int64 `(n,)`, or `(n, 2)` for pairs.
+    Of ``synthesis_identification`` with `few` images a model in the gallery: int64 `(n,)`; of the pairs of
+    ``synthesis_verification``: int64 `(n, 2)`.
     """
     found = []
     for group in unseen(gm, task, seed):
@@ -170,12 +158,8 @@ def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:
 class Features:
     """Features of the models of a dataset by one method; networks are trained when they are asked for, and kept.
 
-    Parameters
-    ----------
-    method
-        See the module's table.
-    budget
-        ``n_test`` images of each model; reference images and epochs of what is trained.
+    A budget has ``n_test`` images of each model, and reference images and epochs of what is trained. `InputError` for
+    an unknown method, and for an extractor that is not trained yet.
 
     Attributes
     ----------
@@ -183,11 +167,6 @@ class Features:
         Those that the method can be asked for.
     settings
         What its features depend on beyond the dataset.
-
-    Raises
-    ------
-    InputError
-        An unknown method; an extractor that is not trained yet.
     """
 
     def __init__(self, method: str, gm: GMDataset, budget: Budget):

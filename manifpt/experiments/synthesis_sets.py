@@ -92,36 +92,25 @@ def synthesis_sets(
     Returns
     -------
     Tidy frame: ``models`` in the set, ``ffd``, ``distance`` and ``trace`` (`manifpt.synthesis.validation`), and the
-    scores of `identified`.
-
-    Raises
-    ------
-    InputError
-        An unknown set; fewer than two synthetic models.
+    scores of `identified`. `InputError` for an unknown set, and fewer than two synthetic models.
     """
     budget, checkpoints = Budget(**{"n_test": N_IMAGES} | budget), _checkpoints(checkpoints)
     TrainedModels(checkpoints[:2])  # two at least
 
-    def judged(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            chosen = members(checkpoints, key.task, seed=key.seed)
-            synthetic = synthetic_vectors(checkpoints, budget.n_test)
-            vectors = synthetic[[checkpoints.index(path) for path in chosen]]
-            scores = {"models": len(chosen), "ffd": ffd(real_vectors(gm, budget.n_test), vectors), **diversity(vectors)}
-            name = f"set-{files.settings_hash([path.stem for path in chosen])}"
-            config = replace(recipe, seed=key.seed, models=min(recipe.models, len(chosen)))
-            extract = _trained(TrainedModels(chosen), config, name, "sets")
-            yield Scores(key, scores | identified(gm, extract, budget.n_test), _queries(gm, budget))
+    def judged(key: Key) -> tuple[dict[str, float], extractor.Extractor]:
+        chosen = members(checkpoints, key.task, seed=key.seed)
+        synthetic = synthetic_vectors(checkpoints, budget.n_test)
+        vectors = synthetic[[checkpoints.index(path) for path in chosen]]
+        config = replace(recipe, models=min(recipe.models, len(chosen)))
+        name = f"set-{files.settings_hash([path.stem for path in chosen])}"
+        scores = {"models": len(chosen), "ffd": ffd(real_vectors(gm, budget.n_test), vectors), **diversity(vectors)}
+        return scores, _trained(TrainedModels(chosen), config, key.seed, name, "sets")
 
-    grid = [
-        [Key(gm.name, name, "trained models", SHOTS, seed)]
-        for seed in budget.seeds
-        for name in sets
-        if members(checkpoints, name, seed=seed)
-    ]
+    runs = [(name, "trained models", seed) for seed in budget.seeds for name in sets]
+    runs = [run for run in runs if members(checkpoints, run[0], seed=run[-1])]
     synthetic = files.settings_hash([files.load_tensors(path)[1] for path in checkpoints])
     settings = budget.settings(gm, extractor=asdict(recipe), synthetic=synthetic)
-    return measure(grid, judged, settings, code=__name__, **budget.output)
+    return _identifications(gm, runs, judged, lambda _: settings, budget)
 
 
 def synthesis_training(
@@ -132,21 +121,12 @@ def synthesis_training(
     checkpoints: Sequence[Path] | None = None,
     **budget,
 ) -> pd.DataFrame:
-    """Train an extractor in each way and identify a dataset's models; options as those of `synthesis_sets`.
-
-    Parameters
-    ----------
-    ways
-        Of `WAYS`.
+    """Train an extractor in each of some `WAYS` and identify a dataset's models; options as those of `synthesis_sets`.
 
     Returns
     -------
     Tidy frame: the scores of `identified`, and ``accuracy_jpeg`` where all images were stored as JPEG of quality 75.
-
-    Raises
-    ------
-    InputError
-        An unknown way; no synthetic models for one that wants trained ones.
+    `InputError` for an unknown way, and if there are no synthetic models for one that wants trained ones.
     """
     if unknown := [way for way in ways if way not in WAYS]:
         raise InputError(f"way {unknown[0]!r} is unknown; choose one of {', '.join(WAYS)}")
@@ -154,23 +134,38 @@ def synthesis_training(
     configs = {way: replace(recipe, **WAYS[way]) for way in ways}
     simulators = {way: TrainedModels(checkpoints) if way.startswith("trained") else FreshModels() for way in ways}
 
-    def judged(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            way, config = key.method, replace(configs[key.method], seed=key.seed)
-            extract = _trained(simulators[way], config, f"{way}-s{key.seed}", "ways")
+    def judged(key: Key) -> tuple[dict[str, float], extractor.Extractor]:
+        way, name = key.method, f"{key.method}-s{key.seed}"
+        extract = _trained(simulators[way], configs[way], key.seed, name, "ways")
 
-            def stored(images: np.ndarray, extract=extract) -> np.ndarray:
-                return extract(np.stack([jpeg(image, QUALITY) for image in images]))
+        def stored(images: np.ndarray) -> np.ndarray:
+            return extract(np.stack([jpeg(image, QUALITY) for image in images]))
 
-            scores = identified(gm, extract, budget.n_test)
-            scores["accuracy_jpeg"] = identified(gm, stored, budget.n_test)["accuracy"]
-            yield Scores(key, scores, _queries(gm, budget))
+        return {"accuracy_jpeg": identified(gm, stored, budget.n_test)["accuracy"]}, extract
 
-    grid = [[Key(gm.name, "all", way, SHOTS, seed)] for seed in budget.seeds for way in ways]
+    runs = [("all", way, seed) for seed in budget.seeds for way in ways]
     settings = {
         way: budget.settings(gm, extractor=asdict(configs[way]), simulator=simulators[way].settings) for way in ways
     }
-    return measure(grid, judged, lambda key: settings[key.method], code=__name__, **budget.output)
+    return _identifications(gm, runs, judged, lambda key: settings[key.method], budget)
+
+
+def _identifications(
+    gm: GMDataset,
+    runs: Sequence[tuple[str, str, int]],
+    judged: Callable[[Key], tuple[dict[str, float], extractor.Extractor]],
+    settings: Callable[[Key], dict],
+    budget: Budget,
+) -> pd.DataFrame:
+    """Rows of tasks, methods and seeds: other scores of each, and how its extractor identifies."""
+
+    def scored(keys: Sequence[Key]) -> Iterator[Scores]:
+        for key in keys:
+            scores, extract = judged(key)
+            yield Scores(key, scores | identified(gm, extract, budget.n_test), len(gm.models) * (budget.n_test - SHOTS))
+
+    grid = [[Key(gm.name, task, method, SHOTS, seed)] for task, method, seed in runs]
+    return measure(grid, scored, settings, code=__name__, **budget.output)
 
 
 def identified(gm: GMDataset, features: Callable[[np.ndarray], np.ndarray], n: int) -> dict[str, float]:
@@ -184,29 +179,20 @@ def identified(gm: GMDataset, features: Callable[[np.ndarray], np.ndarray], n: i
     return {name: float(np.mean([one[name] for one in scores])) for name in ("accuracy", "chance")}
 
 
-def _queries(gm: GMDataset, budget: Budget) -> int:
-    return len(gm.models) * (budget.n_test - SHOTS)
-
-
 def _checkpoints(given: Sequence[Path] | None) -> tuple[Path, ...]:
     return tuple(sorted(folder_of(REAL).glob("*.safetensors")) if given is None else given)
 
 
-def _trained(simulator: Simulator, config: extractor.ExtractorConfig, name: str, folder: str) -> extractor.Extractor:
+def _trained(simulator: Simulator, config: extractor.ExtractorConfig, seed: int, name: str, folder: str):
     """A trained extractor; the state of its training is kept, so it is trained once for all GM datasets."""
-    path = extractor.train(simulator, [load_real(REAL)], config, name=name, folder=paths.runs() / folder)
-    return extractor.Extractor(path)
+    config, folder = replace(config, seed=seed), paths.runs() / folder
+    return extractor.Extractor(extractor.train(simulator, [load_real(REAL)], config, name=name, folder=folder))
 
 
 def members(checkpoints: Sequence[Path], name: str, *, seed: int) -> list[Path]:
-    """The checkpoints, named ``<architecture>-s<seed>``, of a set; empty for a draw of more than there are.
+    """The checkpoints, named ``<architecture>-s<seed>``, of one of `SETS`; empty for a draw of more than there are.
 
-    Parameters
-    ----------
-    name
-        One of `SETS`; `InputError` for another.
-    seed
-        Of a random draw.
+    The seed is that of a random draw; `InputError` for an unknown set.
     """
     if name not in SETS:
         raise InputError(f"set {name!r} is unknown; choose one of {', '.join(SETS)}")

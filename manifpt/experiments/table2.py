@@ -6,10 +6,9 @@ models alone.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
-from manifpt.experiments.run import MIDDLE, POOL, ROWS, VAL, Budget, attribution, shown
+from manifpt.experiments.run import MIDDLE, ROWS, Budget, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import LEVELS
@@ -24,44 +23,30 @@ PLAN: dict[str, Mapping[str, Sequence[int]]] = {  # GM dataset: task to training
 
 
 def table2(
-    gm: GMDataset,
-    plan: Mapping[str, Sequence[int]] | None = None,
-    *,
-    methods: Sequence[str] = ROWS,
-    **budget,
+    gm: GMDataset, plan: Mapping[str, Sequence[int]] | None = None, *, methods: Sequence[str] = ROWS, **budget
 ) -> pd.DataFrame:
-    """Train and test each method; rows already at the budget's path are kept.
+    """Train and test each method.
 
     Parameters
     ----------
     plan
         Task to training images a class; None for the dataset's own in `PLAN`.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
 
     Returns
     -------
     Tidy frame: ``accuracy`` (0 to 1) on `n` test images, and ``fdr`` of the task ``all`` at 200 images a class;
-    ``seconds`` is training and testing, what the classifier is shown having been worked out before.
-
-    Raises
-    ------
-    InputError
-        Before any training: an unknown method or task, models of a level that are not there. More images a class than
-        there are.
+    ``seconds`` is training and testing, what the classifier is shown having been worked out before. `InputError`,
+    before any training, for an unknown method or task, or models of a level that are not there; later, for more images
+    a class than there are.
     """
     plan, budget = PLAN[gm.name] if plan is None else plan, Budget(**budget)
-    most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
-
-    def images(split: str) -> dict[str, np.ndarray]:
-        return {label: pool[: most[split]] for label, pool in gm.pools(split).items()}
+    classes = {task: _classes(gm, task) for task in plan}
 
     def views(method: str):
         show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
         return show, {"": show}
 
-    classes = {task: _classes(gm, task) for task in plan}
-    return attribution((gm,), plan, methods, budget, code=__name__, classes=classes, images=images, views=views)
+    return attribution((gm,), plan, methods, budget, code=__name__, classes=classes, views=views)
 
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from manifpt.baselines.intensity import intensity
-from manifpt.experiments.run import MIDDLE, POOL, ROWS, VAL, Budget, Show, attribution, shown
+from manifpt.experiments.run import MIDDLE, ROWS, Budget, Show, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import CHANNELS, LEVELS
@@ -40,36 +40,16 @@ def table4(
     n_per_class: int = MIDDLE,
     **budget,
 ) -> pd.DataFrame:
-    """Train each method on `source` and test it on `target`; rows already at the budget's path are kept.
-
-    Parameters
-    ----------
-    tasks
-        Of `TASKS`.
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
+    """Train each method on `source` and test it on `target`, by tasks of `TASKS`.
 
     Returns
     -------
     Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target, and for the
-    task ``all`` the ``fdr`` of their features.
-
-    Raises
-    ------
-    InputError
-        Before any training: an unknown method or task, no models in common.
+    task ``all`` the ``fdr`` of their features. `InputError`, before any training, for an unknown method or task, or no
+    models in common.
     """
     budget, classes = Budget(**budget), {task: _classes(source, target, task) for task in tasks}
-    labels = sorted(set().union(*classes.values()))
     channels = min(CHANNELS[source.real], CHANNELS[target.real])
-    most = {"train": POOL * n_per_class, "val": VAL, "test": budget.n_test}
-
-    def images(split: str) -> dict[str, np.ndarray]:
-        gm = target if split == "test" else source
-        return {label: in_channels(gm.images(label, split=split)[: most[split]], channels) for label in labels}
-
     return attribution(
         (source, target),
         dict.fromkeys(tasks, (n_per_class,)),
@@ -77,9 +57,9 @@ def table4(
         budget,
         code=__name__,
         classes=classes,
-        images=images,
         views=lambda method: views(method, source, target, channels, budget.n_reference),
         endings=lambda method: ("", SOURCE_REALS) if method in PROJECTING else ("",),
+        adapt=lambda images: in_channels(images, channels),
     )
 
 

@@ -48,28 +48,17 @@ def designs(gm: GMDataset) -> pd.DataFrame:
 def confounding(design: pd.DataFrame) -> pd.DataFrame:
     """Cramér's V between the variables over models, in [0, 1]; 1 where one tells the other."""
     return pd.DataFrame(
-        [[association(pd.crosstab(design[a], design[b]), method="cramer") for b in design] for a in design],
-        index=design.columns,
-        columns=design.columns,
+        {a: {b: association(pd.crosstab(design[a], design[b]), method="cramer") for b in design} for a in design}
     )
 
 
 def clusters(
     features: np.ndarray, labels: np.ndarray, design: pd.DataFrame, *, seed: int, n_permutations: int = PERMUTATIONS
 ) -> pd.DataFrame:
-    """How well clusters follow each variable that has two values at least.
+    """How well clusters of features, float `(n, d)`, of models `(n,)` follow each variable with two values at least.
 
-    Parameters
-    ----------
-    features, labels
-        float `(n, d)`, and the model of each, `(n,)`.
-    design
-        See `designs`.
-
-    Returns
-    -------
     Index (algorithm, variable), columns as `manifpt.metrics.nmi_permutation`: nmi, null_mean, null_sd, p_value,
-    adjusted.
+    adjusted. The design is that of `designs`.
     """
     models = design.index.to_numpy()
     means = np.stack([features[labels == model].mean(0) for model in models])
@@ -102,12 +91,7 @@ def parts_of(gm: GMDataset, method: str, budget: Budget, *, seed: int, n_per_cla
 def features_of(parts: Parts, learner: Classifier, *, without: Sequence[str] = ()) -> Parts:
     """Penultimate features and models of ``train`` and ``test``, by a classifier that is trained here.
 
-    Parameters
-    ----------
-    parts
-        See `parts_of`.
-    without
-        Models that the classifier does not see; their features are given all the same.
+    It does not see models of `without`; their features are given all the same.
     """
 
     def seen(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -119,21 +103,8 @@ def features_of(parts: Parts, learner: Classifier, *, without: Sequence[str] = (
     return {split: (learner.features(rows), labels) for split, (rows, labels) in parts.items() if split != "val"}
 
 
-def table5(
-    gm: GMDataset,
-    *,
-    methods: Sequence[str] = METHODS,
-    n_per_class: int = MIDDLE,
-    **budget,
-) -> pd.DataFrame:
-    """`clusters` of each method's features; rows already at the budget's path are kept.
-
-    Parameters
-    ----------
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
+def table5(gm: GMDataset, *, methods: Sequence[str] = METHODS, n_per_class: int = MIDDLE, **budget) -> pd.DataFrame:
+    """`clusters` of each method's features.
 
     Returns
     -------
@@ -174,8 +145,6 @@ def twins(design: pd.DataFrame, model: str) -> list[str]:
 def predicted(parts: Parts, design: pd.DataFrame, model: str, without: Sequence[str]) -> pd.DataFrame:
     """A held-out model's design choices, as logistic regression on the features of the others names them.
 
-    Returns
-    -------
     Index variable; columns ``true``, ``predicted`` (most frequent over the model's test images), ``majority`` (most
     frequent value among the others), ``possible`` (whether any of the others has the true value).
     """
@@ -185,9 +154,8 @@ def predicted(parts: Parts, design: pd.DataFrame, model: str, without: Sequence[
     for variable in design:
         others = design[variable].drop(index=list(without))
         value, majority = design.loc[model, variable], others.mode()[0]
-        if others.nunique() < 2:
-            named = majority
-        else:
+        named = majority
+        if len(set(others)) > 1:
             regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
             regression.fit(train[kept], design.loc[train_labels[kept], variable].to_numpy())
             names, counts = np.unique(regression.predict(test[test_labels == model]), return_counts=True)
@@ -212,27 +180,13 @@ def held_out(
     n_per_class: int = MIDDLE,
     **budget,
 ) -> pd.DataFrame:
-    """Name every model's design choices without having seen it; rows already at the budget's path are kept.
-
-    Parameters
-    ----------
-    tasks
-        Of `HELD_OUT_TASKS`.
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
+    """Name every model's design choices without having seen it, by tasks of `HELD_OUT_TASKS`.
 
     Returns
     -------
     Tidy frame, metrics ``predicted up`` and so on: the share of the `n` models whose value is named rightly;
     ``majority up``: by the most frequent value; ``possible up``: at best, since a value that no other model has cannot
-    be named.
-
-    Raises
-    ------
-    InputError
-        An unknown task.
+    be named. `InputError` for an unknown task.
     """
     if unknown := set(tasks) - set(HELD_OUT_TASKS):
         raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(HELD_OUT_TASKS)}")

@@ -24,17 +24,9 @@ PERMUTATIONS = 10_000  # with 153 pairs, fewer than 3,060 could not give a p bel
 
 
 def mmd_test(x: np.ndarray, y: np.ndarray, *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> tuple[float, float]:
-    """MMD² of two samples and its permutation p-value in (0, 1].
+    """MMD² of two samples, float `(n, d)` each with n > 1, and its permutation p-value in (0, 1].
 
-    Parameters
-    ----------
-    x, y
-        float `(n, d)` each, two rows at least.
-
-    Raises
-    ------
-    InputError
-        Samples of other shapes.
+    `InputError` for samples of other shapes.
     """
     if x.shape != y.shape or x.ndim != 2 or len(x) < 2:
         raise InputError(f"samples of shapes {x.shape} and {y.shape}; one shape (n, d) with n > 1 expected")
@@ -54,10 +46,7 @@ def halves(
 ) -> dict[str, np.ndarray]:
     """Class to what `method` shows of 2 n of its test images, `(2 n, d)`; n for each sample of a test.
 
-    Raises
-    ------
-    InputError
-        Fewer than 2 n test images a class; an unknown method.
+    Raises `InputError` for fewer than 2 n test images a class, and for an unknown method.
     """
     show = shown(method, real=gm.real, reference=gm.reference()[:n_reference])
     images, labels = gm.task(2 * n, split="test", seed=seed)
@@ -65,23 +54,13 @@ def halves(
 
 
 def pairwise(rows: Mapping[str, np.ndarray], *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> pd.DataFrame:
-    """Test every pair of classes, and two halves of each.
+    """Test every pair of classes, and two halves of each, in rows as `halves` gives them.
 
-    Parameters
-    ----------
-    rows
-        See `halves`.
-
-    Returns
-    -------
     Columns ``first``, ``second`` (equal for two halves of one class), ``mmd2``, ``p``.
     """
-    pairs = list(combinations_with_replacement(rows, 2))
-    n = len(next(iter(rows.values()))) // 2
-    found = [
-        mmd_test(rows[a][:n], rows[b][n:], n_permutations=n_permutations, seed=seed + number)
-        for number, (a, b) in enumerate(pairs)
-    ]
+    pairs, n = list(combinations_with_replacement(rows, 2)), len(next(iter(rows.values()))) // 2
+    options = [{"n_permutations": n_permutations, "seed": seed + number} for number in range(len(pairs))]
+    found = [mmd_test(rows[a][:n], rows[b][n:], **some) for (a, b), some in zip(pairs, options, strict=True)]
     return pd.DataFrame(pairs, columns=["first", "second"]).assign(**pd.DataFrame(found, columns=["mmd2", "p"]))
 
 
@@ -92,23 +71,9 @@ def adjusted(frame: pd.DataFrame) -> pd.Series:
 
 
 def two_sample(
-    gm: GMDataset,
-    *,
-    methods: Sequence[str] = METHODS,
-    n: int = 200,
-    n_permutations: int = PERMUTATIONS,
-    **budget,
+    gm: GMDataset, *, methods: Sequence[str] = METHODS, n: int = 200, n_permutations: int = PERMUTATIONS, **budget
 ) -> pd.DataFrame:
-    """`pairwise` of what each method shows of test images; rows already at the budget's path are kept.
-
-    Parameters
-    ----------
-    methods
-        Rows of `manifpt.experiments.run`.
-    n
-        Images of each of the two samples; a class gives 2 n of its test split, drawn by the seed.
-    **budget
-        Fields of `manifpt.experiments.run.Budget`.
+    """`pairwise` of what each method shows of 2 n test images of each class, drawn by the seed.
 
     Returns
     -------
@@ -139,8 +104,6 @@ def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
 def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
     """How often the tests of `two_sample` say "different", at the level of `manifpt.experiments.statistics`.
 
-    Returns
-    -------
     A row a dataset, method and seed: ``pairs`` and ``halves``, how many there are; ``pairs told apart``, the share
     after Holm's method over the pairs; ``halves told apart``, the number, to be set beside the level times ``halves``.
     """

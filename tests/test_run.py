@@ -28,19 +28,20 @@ def scores_of(keys):
 class TestMeasure:
     def test_the_whole_grid_comes_back_whatever_was_there(self, tmp_path):
         path = tmp_path / "t.csv"
-        first = run.measure(GRID[:1], scores_of, {}, code=__name__, path=path)
+        budget = run.Budget(path=path)
+        first = run.measure(GRID[:1], scores_of, {}, budget, code=__name__)
         asked = []
 
         def function(keys):
             asked.append(keys)
             return scores_of(keys)
 
-        whole = run.measure([KEYS[1:]], function, {}, code=__name__, path=path)
+        whole = run.measure([KEYS[1:]], function, {}, budget, code=__name__)
         assert asked == [KEYS[2:]]  # what is missing of a group
         assert len(first) == 4
         assert whole["task"].tolist() == ["b", "b", "a", "a", "b", "b"]
         assert len(read(path)) == 8
-        run.measure(GRID, function, lambda key: {"task": key.task}, code=__name__, path=path)
+        run.measure(GRID, function, lambda key: {"task": key.task}, budget, code=__name__)
         assert asked[1:] == GRID  # of other settings, all
 
     def test_rows_of_finished_groups_survive(self, tmp_path):
@@ -50,22 +51,21 @@ class TestMeasure:
             return scores_of(keys)
 
         with pytest.raises(KeyboardInterrupt):
-            run.measure(GRID, dies, {}, code=__name__, path=tmp_path / "t.csv")
+            run.measure(GRID, dies, {}, run.Budget(path=tmp_path / "t.csv"), code=__name__)
         assert read(tmp_path / "t.csv")["seed"].unique().tolist() == [0]
 
     def test_in_single_precision_whatever_the_processor_prefers(self, monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
         assert fast_bf16(torch.device("cpu"))
-        frame = run.measure(GRID, scores_of, {}, code=__name__)
+        frame = run.measure(GRID, scores_of, {}, run.Budget(), code=__name__)
         assert not frame.loc[frame["metric"] == "fast", "value"].any()
         assert set(frame["precision"]) == {"fp32"}
         assert fast_bf16(torch.device("cpu"))
 
     def test_several_processes(self):
         offset = 10
-        frame = run.measure(
-            GRID, lambda keys: [Scores(key, {"seed": key.seed + offset}, 1) for key in keys], {}, code=__name__, jobs=2
-        )
+        function = run.each(lambda key: Scores(key, {"seed": key.seed + offset}, 1))
+        frame = run.measure(GRID, function, {}, run.Budget(jobs=2), code=__name__)
         assert frame.groupby("seed")["value"].unique().explode().to_dict() == {0: 10, 1: 11}
 
     def test_seconds_since_the_beginning_of_a_group(self):
@@ -74,7 +74,7 @@ class TestMeasure:
                 time.sleep(0.05)
                 yield Scores(key, {"value": 1}, 1)
 
-        seconds = run.measure(GRID, slow, {}, code=__name__)["seconds"]
+        seconds = run.measure(GRID, slow, {}, run.Budget(), code=__name__)["seconds"]
         assert (seconds[[0, 2]] >= 0.05).all()
         assert (seconds[[1, 3]] >= 0.1).all()
 
@@ -82,11 +82,11 @@ class TestMeasure:
         def check():
             raise InputError("wrong")
 
-        path = tmp_path / "t.csv"
+        budget = run.Budget(path=tmp_path / "t.csv")
         with pytest.raises(InputError, match="wrong"):
-            run.measure(GRID, scores_of, {}, code=__name__, check=check, path=path)
-        run.measure(GRID, scores_of, {}, code=__name__, path=path)
-        assert len(run.measure(GRID, scores_of, {}, code=__name__, check=check, path=path)) == 8
+            run.measure(GRID, scores_of, {}, budget, code=__name__, check=check)
+        run.measure(GRID, scores_of, {}, budget, code=__name__)
+        assert len(run.measure(GRID, scores_of, {}, budget, code=__name__, check=check)) == 8
 
 
 class TestRows:

@@ -58,20 +58,19 @@ def components(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def feature_space(
-    gm: GMDataset, *, methods: Sequence[str] = METHODS, counts: Sequence[int] = COUNTS, n_per_class=MIDDLE, **budget
+    gm: GMDataset,
+    *,
+    methods: Sequence[str] = METHODS,
+    counts: Sequence[int] = COUNTS,
+    n_per_class: int = MIDDLE,
+    **budget,
 ) -> pd.DataFrame:
     """FD ratio of each method's features on more and more test images.
 
     Features are brought to 50 dimensions at most, see `components`, of the most images, so that methods of other
-    dimensions compare. `InputError`, before any training, if there are fewer images.
+    dimensions compare. The counts are test images a class, the column ``n_per_class`` of the table; `InputError`,
+    before any training, if there are fewer.
 
-    Parameters
-    ----------
-    counts
-        Test images a class; in the table, its column ``n_per_class``.
-
-    Returns
-    -------
     Tidy frame: task ``all``, metric ``fdr`` on `n` test images.
     """
     budget, most = Budget(**budget), max(counts)
@@ -94,4 +93,4 @@ def feature_space(
 
     grid = [[Key(gm.name, "all", method, n, seed) for n in counts] for seed in budget.seeds for method in methods]
     settings = budget.settings(gm, trained_on=n_per_class, components_of=most)
-    return measure(grid, ratios, settings, code=__name__, check=check, **budget.output)
+    return measure(grid, ratios, settings, budget, code=__name__, check=check)

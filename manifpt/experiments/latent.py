@@ -2,11 +2,11 @@
 
 Four tables. The column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
 attack, or whose images; ``n_per_class`` is the number of images, n, of one seed, which draws content, keys and starts.
-Options of all four are ``seeds``, and ``path``, ``jobs``, ``progress`` of `manifpt.experiments.run.measure`.
+Options of all four are ``seeds``, ``path``, ``jobs``, ``progress`` of `manifpt.experiments.run.Budget`.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from manifpt.embeddings import embed
-from manifpt.experiments.run import measure
+from manifpt.experiments.run import Budget, each, measure
 from manifpt.experiments.store import Key, Scores
 from manifpt.latent.adam import Estimate, LatentEstimator
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
@@ -32,7 +32,6 @@ from manifpt.metrics import frechet_distance
 from manifpt.nn.perceptual import Perceptual
 from manifpt.zoo.dataset import GMDataset
 
-SEEDS = (0, 1, 2)
 CONTENTS = 3  # where the generator is linearised, for a prediction
 TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
 
@@ -59,9 +58,8 @@ class Point:
 
 def points(frame: pd.DataFrame) -> pd.DataFrame:
     """A table with the parts of its tasks as columns: model, key_length, shift, sigma."""
-    parts = frame["task"].str.extract(TASK)
     kinds = {"key_length": int, "shift": int, "sigma": float}
-    return frame.assign(**parts.astype(kinds))
+    return frame.assign(**frame["task"].str.extract(TASK).astype(kinds))
 
 
 FILTER = "filter"  # who reads the visible pattern
@@ -84,9 +82,8 @@ class Reading:
         self.point, self.seed, self.n = point, seed, n
         self.fingerprinter = point.fingerprinter(dataset)
         self.keys = random_keys(n, point.key_length, np.random.default_rng(seed))
-        self.shallow = None
-        if point.model == "shallow":
-            self.shallow = ShallowFingerprinter(self.fingerprinter, sigma=point.sigma)
+        visible = point.model == "shallow"
+        self.shallow = ShallowFingerprinter(self.fingerprinter, sigma=point.sigma) if visible else None
         self.images = (self.shallow or self.fingerprinter).embed(self.keys, n, seed + 1)
         self.plain = self.fingerprinter.embed(None, n, seed + 1)
 
@@ -136,8 +133,6 @@ def latent_keys(
 ) -> pd.DataFrame:
     """Read keys at every point by Gauss-Newton, at two of them by the other readers, too.
 
-    Returns
-    -------
     Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
     ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``, and ``ranking``: Spearman's correlation
     over the bits of a key of separation and accuracy.
@@ -155,8 +150,6 @@ def _keys(reading: Reading, method: str) -> dict[str, float]:
 def latent_quality(gm: GMDataset, *, sweep: Sequence[Point] = SWEEP, n: int = 1000, **options) -> pd.DataFrame:
     """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
 
-    Returns
-    -------
     Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
     more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
     """
@@ -189,8 +182,6 @@ def latent_attacks(
 ) -> pd.DataFrame:
     """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
 
-    Returns
-    -------
     Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
     """
     methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
@@ -230,23 +221,20 @@ def _of_readings(
     scores_of: Callable[[Reading, str], dict[str, float]],
     *,
     n: int,
-    seeds: Sequence[int] = SEEDS,
     search: dict | None = None,
-    **output,
+    **options,
 ) -> pd.DataFrame:
     """Rows of every run, seed by seed; they depend on the checkpoint and, if a generator is searched, on how."""
-    named = {str(point): point for point, _ in runs}
+    budget, named = Budget(**options), {str(point): point for point, _ in runs}
 
-    def scored(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            reading = _reading(key.dataset, named[key.task], n, key.seed)
-            yield Scores(key, scores_of(reading, key.method), n)
+    def scored(key: Key) -> Scores:
+        return Scores(key, scores_of(_reading(key.dataset, named[key.task], n, key.seed), key.method), n)
 
     settings = {model: depends_on(gm, model) for model in {point.model for point in named.values()}}
-    for model in (search and settings.keys() - {"shallow"}) or ():
-        settings[model] |= {"search": search}
-    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for point, method in runs]
-    return measure(grid, scored, lambda key: settings[named[key.task].model], code=__name__, **output)
+    if search:
+        settings = {model: own if model == "shallow" else own | {"search": search} for model, own in settings.items()}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in budget.seeds for point, method in runs]
+    return measure(grid, each(scored), lambda key: settings[named[key.task].model], budget, code=__name__)
 
 
 @lru_cache(maxsize=1)
@@ -270,28 +258,26 @@ def latent_claims(
     *,
     point: Point = POINT,
     users: int = 20,
-    seeds: Sequence[int] = SEEDS,
     n: int = 21,
     steps: int = 60,
-    **output,
+    **options,
 ) -> pd.DataFrame:
     """Is an image of someone else ever claimed? Users' own (method ``own``) and those of all classes are read alike.
 
     Of the generator's own samples, which carry no key either, n are among the classes. A seed draws users' keys and
     images; each is read from one start.
 
-    Returns
-    -------
     Tidy frame; metrics ``claimed`` (share of images), ``wrong`` (share claimed by someone who is not the user),
     ``nearest`` (smallest distance to any key, in bits), ``residual``.
     """
 
-    def claimed(keys: Sequence[Key]) -> Iterator[Scores]:
-        return (Scores(key, _claims(gm, point, key, users, steps), n) for key in keys)
+    def claimed(key: Key) -> Scores:
+        return Scores(key, _claims(gm, point, key, users, steps), n)
 
-    settings = depends_on(gm, point.model) | {"users": users, "steps": steps, "search": SEARCH}
-    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in seeds for method in (OWN, *gm.classes)]
-    return measure(grid, claimed, settings, code=__name__, **output)
+    budget, settings = Budget(**options), depends_on(gm, point.model)
+    settings |= {"users": users, "steps": steps, "search": SEARCH}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in budget.seeds for method in (OWN, *gm.classes)]
+    return measure(grid, each(claimed), settings, budget, code=__name__)
 
 
 def _claims(gm: GMDataset, point: Point, key: Key, users: int, steps: int) -> dict[str, float]:

@@ -44,8 +44,6 @@ AS_MANY = 0.005  # by so much may the bit accuracy of a pattern be below the def
 def ledger() -> pd.DataFrame:
     """All claims of which there are committed results.
 
-    Returns
-    -------
     A row a claim: ``claim``, ``paper`` (its range, that of the best baseline, and how often it is above), ``ours``,
     ``control``, each as mean ± sd over seeds, accuracies in per cent; ``n`` test images and seeds, ``verdict``.
     """
@@ -160,21 +158,13 @@ def table5_claims(path: Path) -> pd.DataFrame:
 def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str = "synthesis-photos") -> pd.DataFrame:
     """ "On unseen models, more than so many points above existing methods" (Model Synthesis), by dataset and task.
 
+    By 40 points of accuracy, with 10 images a model in the gallery, in ``synthesis_identification.csv``; by 15 points
+    in ``synthesis_verification.csv``, where it is 1 image. Other extractors than `method` are left out.
+
     The verdict is ``agrees`` where the extractor is above every other method by that many points at least, each
     difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where one
     is significantly above it. The extractor before training is no existing method: whether the trained one is above
     it, by any number of points, is a row of its own.
-
-    Parameters
-    ----------
-    path
-        ``synthesis_identification.csv`` or ``synthesis_verification.csv``.
-    points
-        Of accuracy, in per cent: 40 for identification, 15 for verification.
-    n_per_class
-        Images a model in the gallery; 1 for verification.
-    method
-        The extractor; others are left out.
     """
     frame, answers, rows = latest(path), Answers(path), []
     known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
@@ -203,16 +193,15 @@ def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str
 
 def key_claims(path: Path) -> pd.DataFrame:
     """Of ``latent_keys.csv``: more keys come back whole if they are stronger, in wider directions, or shorter."""
-    frame = read(path)
-    frame = frame[frame["n"] == frame["n"].max()]
-    shares = _wide(frame[frame["method"] == "newton"], "key_accuracy", "task")
+    frame, rows = read(path), []
+    n = frame["n"].max()
+    shares = _wide(frame[(frame["n"] == n) & (frame["method"] == "newton")], "key_accuracy", "task")
     pairs = TRADES | {LENGTHS.format(SHORT.key_length, LONG.key_length): (SHORT, LONG)}
-    rows = []
     for what, more, less in _measured(shares, pairs):
-        n = frame["n"].max() * len(more)
-        whole = [round(n * side.mean()) for side in (more, less)]
-        p = fisher_exact([[count, n - count] for count in whole]).pvalue
-        shown = percent(more), percent(less), f"{n} images each, {len(more)} seeds"
+        images = n * len(more)
+        whole = [round(images * side.mean()) for side in (more, less)]
+        p = fisher_exact([[count, images - count] for count in whole]).pvalue
+        shown = percent(more), percent(less), f"{images} images each, {len(more)} seeds"
         rows.append(_latent(f"more whole keys {what}", *shown, whole[0] - whole[1], p))
     return pd.DataFrame(rows, columns=LEDGER)
 
@@ -222,17 +211,15 @@ def cost_claims(path: Path) -> pd.DataFrame:
 
     Cost is the Fréchet distance less its floor. On the image is the pattern of `as_good`, by ``latent_keys.csv``.
     """
-    frame = read(path)
+    frame, rows = read(path), []
     costs = _wide(frame, "fd", "task") - _wide(frame, "fd_floor", "task")
     pairs = TRADES | {LENGTHS.format(LONG.key_length, SHORT.key_length): (LONG, SHORT)}
     if pattern := as_good(read(path.with_name("latent_keys.csv")), costs.mean()):
         pairs["of a visible pattern with as many bits than of the default"] = (pattern, DEFAULT)
-    rows = []
     for what, more, less in _measured(costs, pairs):
         shown = [f"FD {side.mean():.0f} ± {side.std():.0f}" for side in (more, less)]
-        shown.append(f"{frame['n'].max():,} images each, {len(more)} seeds")
-        p = ttest_ind(more, less, equal_var=False).pvalue
-        rows.append(_latent(f"higher cost {what}", *shown, more.mean() - less.mean(), p))
+        n, p = f"{frame['n'].max():,} images each, {len(more)} seeds", ttest_ind(more, less, equal_var=False).pvalue
+        rows.append(_latent(f"higher cost {what}", *shown, n, more.mean() - less.mean(), p))
     return pd.DataFrame(rows, columns=LEDGER)
 
 

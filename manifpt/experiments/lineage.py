@@ -111,13 +111,9 @@ def lineage(
     ----------
     bases
         Models of the dataset, and the `rank` by which each is fine-tuned; see `descendants`.
-    target
-        The class of real images.
-    method
-        Whose features; see `manifpt.experiments.synthesis`.
+    target, method
+        The class of real images; whose features, see `manifpt.experiments.synthesis`.
 
-    Returns
-    -------
     Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
     the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.
     `InputError` for a base that is not there, a real set without labels, an extractor that is not trained.
@@ -142,7 +138,7 @@ def lineage(
     ]
     how = {"bases": dict(bases), "target": target, "catch_up": CATCH_UP}
     settings = budget.settings(gm, **features.settings, **how)
-    return measure(grid, compared, settings, code=__name__, **budget.output)
+    return measure(grid, compared, settings, budget, code=__name__)
 
 
 def compare(gallery: np.ndarray, labels: np.ndarray, rows: np.ndarray, base: str) -> dict[str, float]:

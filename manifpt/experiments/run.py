@@ -59,26 +59,15 @@ Show = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of an experiment is computed, and where its rows go.
+    """How much of an experiment is computed, and where its rows go."""
 
-    Attributes
-    ----------
-    seeds
-        One repetition each.
-    n_reference, n_test
-        Reference images, and test images a class; None for all.
-    epochs
-        Of each training; None for the full budget.
-    path, progress
-        See `measure`.
-    """
-
-    seeds: Sequence[int] = (0, 1, 2)
-    n_reference: int | None = None
-    n_test: int | None = 250
-    epochs: int | None = None
-    path: Path | None = None
-    progress: bool = False
+    seeds: Sequence[int] = (0, 1, 2)  # one repetition each
+    n_reference: int | None = None  # reference images, None for all
+    n_test: int | None = 250  # test images a class, None for all
+    epochs: int | None = None  # of each training, None for the full budget
+    path: Path | None = None  # CSV file that takes rows at once and lets an interrupted run go on; None: memory alone
+    jobs: int = 1  # processes, where an experiment can be spread over several
+    progress: bool = False  # show a bar
 
     def settings(self, *gms: GMDataset, schedule: str | None = "short", **more) -> dict:
         """What rows depend on beside their key: the models' samples, the limits, `more`, and the schedule of training.
@@ -92,22 +81,15 @@ class Budget:
             settings |= {"n_test": self.n_test, "epochs": self.epochs}
         return settings
 
-    @property
-    def output(self) -> dict:
-        """The path and the progress bar, as `measure` takes them."""
-        return {"path": self.path, "progress": self.progress}
-
 
 def measure(
     grid: Iterable[Sequence[Key]],
     function: Callable[[Sequence[Key]], Iterable[Scores]],
     settings: Callable[[Key], dict] | dict,
+    budget: Budget,
     *,
     code: str,
     check: Callable[[], object] | None = None,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
 ) -> pd.DataFrame:
     """Compute the rows of a grid that a table lacks, in fp32 on every processor; return all rows of the grid.
 
@@ -116,32 +98,29 @@ def measure(
     grid
         Keys in groups, whose rows come out of one computation, in the order of computation.
     function
-        From the keys of a group that have no rows yet to their scores, in any order.
+        From those keys of a group that have no rows yet to their scores, in any order; pickled for several jobs.
     settings
         What else the rows depend on, or a function from a key to it.
     code
         Name of the module that computes them, that is its ``__name__``.
     check
-        Called before the first computation, if there is one: raises `InputError` for wrong input that takes long to
-        find.
-    path
-        CSV file that takes the rows of a group at once and lets an interrupted run go on; None keeps them in memory.
-    jobs
-        Processes, as `manifpt.utils.compute.spread` has them; then `function` is pickled.
-    progress
-        Show a progress bar.
+        Called before the first computation, if there is one, to raise `InputError` for what takes long to find.
     """
-    of_key = settings if callable(settings) else lambda _: settings
     groups = [list(group) for group in grid]
-    results = Results(path, of_key, code=code)
+    results = Results(budget.path, settings if callable(settings) else lambda _: settings, code=code)
     todo = [missing for group in groups if (missing := results.missing(group))]
     if todo and check:
         check()
-    found = spread(partial(_timed, function), todo, jobs)
+    found = spread(partial(_timed, function), todo, budget.jobs)
     name = f"{groups[0][0].dataset}, {code.rpartition('.')[2]}" if groups else ""
-    for scores in tqdm(found, total=len(todo), desc=name, unit="run", disable=not progress):
+    for scores in tqdm(found, total=len(todo), desc=name, unit="run", disable=not budget.progress):
         results.add(scores)
     return results.of([key for group in groups for key in group])
+
+
+def each(function: Callable[[Key], Scores]) -> Callable[[Sequence[Key]], Iterator[Scores]]:
+    """A function for `measure`, from one of single keys."""
+    return lambda keys: map(function, keys)
 
 
 def _timed(function: Callable[[Sequence[Key]], Iterable[Scores]], keys: Sequence[Key]) -> list[Scores]:
@@ -183,8 +162,7 @@ def attribution(
     adapt
         What becomes of images first, uint8 `(n, c, h, w)`.
     """
-    for method in methods:
-        check_method(method)
+    settings = {method: budget.settings(*gms, schedule=schedule_of(method)) for method in methods}
     most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
     everything = sorted(set().union(*classes.values()))
 
@@ -220,13 +198,12 @@ def attribution(
         for method in methods
         for task, n, seed in runs
     ]
-    settings = {method: budget.settings(*gms, schedule=schedule_of(method)) for method in methods}
 
     def check() -> None:
         for gm in gms:
             gm.check_splits()
 
-    return measure(grid, tested, lambda key: settings[key.method], code=code, check=check, **budget.output)
+    return measure(grid, tested, lambda key: settings[key.method], budget, code=code, check=check)
 
 
 def check_method(name: str) -> None:
@@ -236,16 +213,16 @@ def check_method(name: str) -> None:
 
 
 def schedule_of(name: str) -> str:
-    """By which of `manifpt.nn.recipes` the network of a method is trained."""
+    """By which of `manifpt.nn.recipes` the network of a method is trained; `InputError` for an unknown method."""
+    check_method(name)
     return "deep" if name in RESNET50 else "short"
 
 
 def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> Classifier:
     """The classifier of a method, untrained; epochs None for the full budget. `InputError` for an unknown method."""
-    check_method(name)
     if name in baselines.BASELINES:
         return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
-    return Attributor(name.partition("+")[2] or "auto", recipe=schedule_of(name), seed=seed, epochs=epochs)
+    return Attributor(recipe=schedule_of(name), network=name.partition("+")[2] or "auto", seed=seed, epochs=epochs)
 
 
 def shown(name: str, *, real: str, reference: np.ndarray) -> Show:

@@ -54,10 +54,7 @@ NUMBERS = {"n_per_class": int, "seed": int, "value": float, "n": int, "seconds":
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The rows of a table file, numbers to the last digit.
-
-    Everything else stays text: a hash such as ``12345678e901`` would otherwise be taken for a number.
-    """
+    """The rows of a table file, numbers to the last digit; all else is text, even a hash such as ``12345678e901``."""
     text = pd.read_csv(path, dtype=str)  # pandas below 3.1 rounds floats as it reads
     return text.astype(NUMBERS).reindex(columns=COLUMNS)
 
@@ -70,12 +67,8 @@ def version_of(module: str) -> str:
 class Answers:
     """Which questions each run of an experiment answered rightly: what paired tests need.
 
-    They are packed into one ``.npz`` beside the experiment's table: names of runs, their lengths, all bits.
-
-    Parameters
-    ----------
-    table
-        ``<experiment>.csv``; the answers lie in ``<experiment>.npz``. None keeps them in memory.
+    They are packed into one ``.npz`` beside the experiment's table: names of runs, their lengths, all bits. Without a
+    table they are kept in memory.
     """
 
     def __init__(self, table: Path | None):
@@ -116,16 +109,10 @@ def _name(key: dict) -> str:
 
 
 class Results:
-    """The rows of one table; `add` writes them to disk at once, if the table has a file.
+    """The rows of one table, ``<experiment>.csv``, which is read if it exists; None keeps them in memory.
 
-    Parameters
-    ----------
-    path
-        ``<experiment>.csv``, read if it exists; None keeps the rows in memory.
-    settings
-        From a key to what else its rows depend on; rows made with other settings are not the same rows.
-    code
-        Name of the module that computes new rows.
+    `settings` maps a key to what else its rows depend on: rows made with other settings are not the same rows. `code`
+    is the name of the module that computes new rows.
     """
 
     def __init__(self, path: Path | None, settings: Callable[[Key], dict], *, code: str):
@@ -137,7 +124,6 @@ class Results:
         return read(self.path) if self.path and self.path.exists() else pd.DataFrame(columns=COLUMNS)
 
     def _named(self, keys: Collection[Key]) -> list[tuple]:
-        """The keys with the hash of their settings, as in `KEY`."""
         return [(*key, files.settings_hash(self.settings(key))) for key in keys]
 
     def missing(self, keys: Collection[Key]) -> list[Key]:
@@ -183,12 +169,12 @@ class Results:
 
     def of(self, keys: Collection[Key]) -> pd.DataFrame:
         """The rows of these keys that were made with the same settings."""
-        wanted = pd.MultiIndex.from_tuples(self._named(keys), names=KEY) if keys else []
-        return self.frame[pd.MultiIndex.from_frame(self.frame[KEY]).isin(wanted)].reset_index(drop=True)
+        there = pd.MultiIndex.from_frame(self.frame[KEY])
+        return self.frame[there.isin(self._named(keys))].reset_index(drop=True)
 
 
 def latest(path: Path) -> pd.DataFrame:
-    """The rows of a table about the models that each dataset had last, without those that later ones took the place of.
+    """The rows of a table about the models that each dataset had last, without those that later ones replaced.
 
     Settings have to name the models' ``samples``, as those of `manifpt.experiments.run.Budget` do.
     """

@@ -18,7 +18,7 @@ Tasks: ``all`` models are to be told apart; those of each ``family``, by feature
 Every split (seed) draws other galleries, other pairs and another half of the models.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,7 @@ import pandas as pd
 from manifpt.attribution import Attributor
 from manifpt.baselines import marra19
 from manifpt.embeddings import embed
-from manifpt.experiments.run import MIDDLE, VAL, Budget, measure, shown
+from manifpt.experiments.run import MIDDLE, VAL, Budget, each, measure, shown
 from manifpt.experiments.store import Key, Scores
 from manifpt.synthesis import extractor, protocol
 from manifpt.synthesis.spectrum import residuals, spectrum
@@ -59,8 +59,6 @@ def identification(
     shots
         Images a model in the gallery; only the first of them outside the first task that a method can be asked for.
 
-    Returns
-    -------
     Tidy frame: ``accuracy``, ``macro_f1`` and ``chance`` of `n` queries, with `n_per_class` images in the gallery. In
     the task ``family`` they are means over families, weighted by their number of queries. `InputError` for an unknown
     method, an extractor that is not trained, a model with too few images.
@@ -95,14 +93,13 @@ def _judged(
         methods = (*(f"synthesis-{name}" for name in extractor.shipped()), *UNTRAINED, *TRAINED)
     features = {method: Features(method, gm, budget) for method in methods}
 
-    def scored(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            groups = unseen(gm, key.task, key.seed)
-            found = [protocol_of(*features[key.method].of(group), key) for group in groups]
-            right = np.concatenate([answers for _, answers in found])
-            weights = [len(answers) / len(right) for _, answers in found]
-            scores = {name: float(np.dot(weights, [one[name] for one, _ in found])) for name in found[0][0]}
-            yield Scores(key, scores, len(right), right)
+    def scored(key: Key) -> Scores:
+        groups = unseen(gm, key.task, key.seed)
+        found = [protocol_of(*features[key.method].of(group), key) for group in groups]
+        right = np.concatenate([answers for _, answers in found])
+        weights = [len(answers) / len(right) for _, answers in found]
+        scores = {name: float(np.dot(weights, [one[name] for one, _ in found])) for name in found[0][0]}
+        return Scores(key, scores, len(right), right)
 
     grid = [
         [Key(gm.name, task, method, n, seed)]
@@ -113,7 +110,7 @@ def _judged(
         if unseen(gm, task, seed)
     ]
     settings = {method: budget.settings(gm, **known.settings, **more) for method, known in features.items()}
-    return measure(grid, scored, lambda key: settings[key.method], code=__name__, **budget.output)
+    return measure(grid, each(scored), lambda key: settings[key.method], budget, code=__name__)
 
 
 def unseen(gm: GMDataset, task: str, seed: int) -> list[tuple[str, ...]]:

@@ -20,7 +20,7 @@ way (the method)      what is changed
 ====================  ==================================================================================================
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -31,7 +31,7 @@ import torch
 
 from manifpt.data.pictures import jpeg
 from manifpt.data.real import load_real
-from manifpt.experiments.run import Budget, measure
+from manifpt.experiments.run import Budget, each, measure
 from manifpt.experiments.store import Key, Scores
 from manifpt.experiments.synthesis import DEFAULTS, N_IMAGES, SHOTS
 from manifpt.synthesis import extractor, protocol
@@ -82,35 +82,32 @@ def synthesis_sets(
 
     Parameters
     ----------
-    sets
-        Of `SETS`; draws of more models than there are have no rows.
+    sets, checkpoints
+        Some of `SETS`, of synthetic models; by default of those that `manifpt synthesis train-models` made. Draws of
+        more models than there are have no rows.
     recipe
         Of each extractor's training; the seed is the row's.
-    checkpoints
-        Synthetic models; by default those that `manifpt synthesis train-models` made.
 
-    Returns
-    -------
     Tidy frame: ``models`` in the set, ``ffd``, ``distance`` and ``trace`` (`manifpt.synthesis.validation`), and the
     scores of `identified`. `InputError` for an unknown set, and fewer than two synthetic models.
     """
     budget, checkpoints = Budget(**{"n_test": N_IMAGES} | budget), _checkpoints(checkpoints)
     TrainedModels(checkpoints[:2])  # two at least
 
-    def judged(key: Key) -> tuple[dict[str, float], extractor.Extractor]:
+    def judged(key: Key) -> Scores:
         chosen = members(checkpoints, key.task, seed=key.seed)
         synthetic = synthetic_vectors(checkpoints, budget.n_test)
         vectors = synthetic[[checkpoints.index(path) for path in chosen]]
         config = replace(recipe, models=min(recipe.models, len(chosen)))
         name = f"set-{files.settings_hash([path.stem for path in chosen])}"
         scores = {"models": len(chosen), "ffd": ffd(real_vectors(gm, budget.n_test), vectors), **diversity(vectors)}
-        return scores, _trained(TrainedModels(chosen), config, key.seed, name, "sets")
+        return _scores(gm, key, _trained(TrainedModels(chosen), config, key.seed, name, "sets"), budget.n_test, scores)
 
-    runs = [(name, "trained models", seed) for seed in budget.seeds for name in sets]
-    runs = [run for run in runs if members(checkpoints, run[0], seed=run[-1])]
+    runs = [(name, seed) for seed in budget.seeds for name in sets if members(checkpoints, name, seed=seed)]
+    grid = [[Key(gm.name, name, "trained models", SHOTS, seed)] for name, seed in runs]
     synthetic = files.settings_hash([files.load_tensors(path)[1] for path in checkpoints])
     settings = budget.settings(gm, extractor=asdict(recipe), synthetic=synthetic)
-    return _identifications(gm, runs, judged, lambda _: settings, budget)
+    return measure(grid, each(judged), settings, budget, code=__name__)
 
 
 def synthesis_training(
@@ -123,8 +120,6 @@ def synthesis_training(
 ) -> pd.DataFrame:
     """Train an extractor in each of some `WAYS` and identify a dataset's models; options as those of `synthesis_sets`.
 
-    Returns
-    -------
     Tidy frame: the scores of `identified`, and ``accuracy_jpeg`` where all images were stored as JPEG of quality 75.
     `InputError` for an unknown way, and if there are no synthetic models for one that wants trained ones.
     """
@@ -134,38 +129,26 @@ def synthesis_training(
     configs = {way: replace(recipe, **WAYS[way]) for way in ways}
     simulators = {way: TrainedModels(checkpoints) if way.startswith("trained") else FreshModels() for way in ways}
 
-    def judged(key: Key) -> tuple[dict[str, float], extractor.Extractor]:
+    def judged(key: Key) -> Scores:
         way, name = key.method, f"{key.method}-s{key.seed}"
         extract = _trained(simulators[way], configs[way], key.seed, name, "ways")
 
         def stored(images: np.ndarray) -> np.ndarray:
             return extract(np.stack([jpeg(image, QUALITY) for image in images]))
 
-        return {"accuracy_jpeg": identified(gm, stored, budget.n_test)["accuracy"]}, extract
+        more = {"accuracy_jpeg": identified(gm, stored, budget.n_test)["accuracy"]}
+        return _scores(gm, key, extract, budget.n_test, more)
 
-    runs = [("all", way, seed) for seed in budget.seeds for way in ways]
-    settings = {
-        way: budget.settings(gm, extractor=asdict(configs[way]), simulator=simulators[way].settings) for way in ways
-    }
-    return _identifications(gm, runs, judged, lambda key: settings[key.method], budget)
+    def settings(key: Key) -> dict:
+        way = key.method
+        return budget.settings(gm, extractor=asdict(configs[way]), simulator=simulators[way].settings)
+
+    grid = [[Key(gm.name, "all", way, SHOTS, seed)] for seed in budget.seeds for way in ways]
+    return measure(grid, each(judged), settings, budget, code=__name__)
 
 
-def _identifications(
-    gm: GMDataset,
-    runs: Sequence[tuple[str, str, int]],
-    judged: Callable[[Key], tuple[dict[str, float], extractor.Extractor]],
-    settings: Callable[[Key], dict],
-    budget: Budget,
-) -> pd.DataFrame:
-    """Rows of tasks, methods and seeds: other scores of each, and how its extractor identifies."""
-
-    def scored(keys: Sequence[Key]) -> Iterator[Scores]:
-        for key in keys:
-            scores, extract = judged(key)
-            yield Scores(key, scores | identified(gm, extract, budget.n_test), len(gm.models) * (budget.n_test - SHOTS))
-
-    grid = [[Key(gm.name, task, method, SHOTS, seed)] for task, method, seed in runs]
-    return measure(grid, scored, settings, code=__name__, **budget.output)
+def _scores(gm: GMDataset, key: Key, extract: extractor.Extractor, n: int, more: dict[str, float]) -> Scores:
+    return Scores(key, more | identified(gm, extract, n), len(gm.models) * (n - SHOTS))
 
 
 def identified(gm: GMDataset, features: Callable[[np.ndarray], np.ndarray], n: int) -> dict[str, float]:

@@ -32,8 +32,6 @@ def table2(
     plan
         Task to training images a class; None for the dataset's own in `PLAN`.
 
-    Returns
-    -------
     Tidy frame: ``accuracy`` (0 to 1) on `n` test images, and ``fdr`` of the task ``all`` at 200 images a class;
     ``seconds`` is training and testing, what the classifier is shown having been worked out before. `InputError`,
     before any training, for an unknown method or task, or models of a level that are not there; later, for more images

@@ -42,8 +42,6 @@ def table4(
 ) -> pd.DataFrame:
     """Train each method on `source` and test it on `target`, by tasks of `TASKS`.
 
-    Returns
-    -------
     Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target, and for the
     task ``all`` the ``fdr`` of their features. `InputError`, before any training, for an unknown method or task, or no
     models in common.

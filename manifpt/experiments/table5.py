@@ -106,8 +106,6 @@ def features_of(parts: Parts, learner: Classifier, *, without: Sequence[str] = (
 def table5(gm: GMDataset, *, methods: Sequence[str] = METHODS, n_per_class: int = MIDDLE, **budget) -> pd.DataFrame:
     """`clusters` of each method's features.
 
-    Returns
-    -------
     Tidy frame: task ``k-means`` or ``Ward``, metric ``nmi``, ``null_mean``, ``null_sd``, ``p_value`` or ``adjusted`` of
     a variable, as in ``nmi up``; `n` images of `gm.models`.
     """
@@ -128,7 +126,7 @@ def table5(gm: GMDataset, *, methods: Sequence[str] = METHODS, n_per_class: int 
         for method in methods
     ]
     settings = budget.settings(gm, permutations=PERMUTATIONS)
-    return measure(grid, clustered, settings, code=__name__, check=gm.check_splits, **budget.output)
+    return measure(grid, clustered, settings, budget, code=__name__, check=gm.check_splits)
 
 
 def _flat(table: pd.DataFrame) -> dict[str, float]:
@@ -168,8 +166,7 @@ def shares(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     """Of how many models, each with its `predicted`, a value is named rightly; metrics as of `held_out`."""
     everything = pd.concat(tables)  # (model, variable) by column
     right = everything[["predicted", "majority"]].eq(everything["true"], axis=0)
-    found = right.assign(possible=everything["possible"].astype(bool)).groupby(level="variable").mean()
-    return _flat(found)
+    return _flat(right.assign(possible=everything["possible"].astype(bool)).groupby(level="variable").mean())
 
 
 def held_out(
@@ -182,8 +179,6 @@ def held_out(
 ) -> pd.DataFrame:
     """Name every model's design choices without having seen it, by tasks of `HELD_OUT_TASKS`.
 
-    Returns
-    -------
     Tidy frame, metrics ``predicted up`` and so on: the share of the `n` models whose value is named rightly;
     ``majority up``: by the most frequent value; ``possible up``: at best, since a value that no other model has cannot
     be named. `InputError` for an unknown task.
@@ -204,13 +199,11 @@ def held_out(
         for key in keys:
             alone = key.task == HELD_OUT_TASKS[0]
             groups = {(model,) if alone else tuple(twins(design, model)) for model in design.index}
-            tables = {
-                model: predicted(features(group), design, model, group) for group in sorted(groups) for model in group
-            }
+            pairs = [(model, group) for group in sorted(groups) for model in group]
+            tables = {model: predicted(features(group), design, model, group) for model, group in pairs}
             yield Scores(key, shares(tables), len(tables))
 
     grid = [
         [Key(gm.name, task, method, n_per_class, seed) for task in tasks] for seed in budget.seeds for method in methods
     ]
-    settings = budget.settings(gm)
-    return measure(grid, named, settings, code=__name__, check=gm.check_splits, **budget.output)
+    return measure(grid, named, budget.settings(gm), budget, code=__name__, check=gm.check_splits)

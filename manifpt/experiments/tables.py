@@ -86,20 +86,10 @@ def compute(
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, int]]:
     """Compute the given tables, or all; yield each part when it is done: its rows, their summary, and how many are old.
 
-    Old rows were there already, computed by other code than today's. Rows are written one by one to ``data/results/``
-    (profile full) or to ``tables/smoke/`` among the runs (smoke).
-
-    Parameters
-    ----------
-    datasets
-        GM datasets; of pairs, that of training. None for all.
-    resume
-        Keep the rows that are there and go on.
-
-    Raises
-    ------
-    InputError
-        Before any work: an unknown name; rows that are there already, without `resume`.
+    Old rows were there already, computed by other code than today's; `resume` keeps them and goes on. Rows are written
+    to ``data/results/`` (profile full) or to ``tables/smoke/`` among the runs (smoke). Of pairs of GM datasets, that of
+    training is named. `InputError`, before any work, for an unknown name, and for rows that are there already, without
+    `resume`.
     """
     named = (("table", tables, TABLES), ("dataset", datasets, DATASETS), ("profile", [profile], PROFILES))
     for what, given, known in named:

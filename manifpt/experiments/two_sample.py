@@ -75,8 +75,6 @@ def two_sample(
 ) -> pd.DataFrame:
     """`pairwise` of what each method shows of 2 n test images of each class, drawn by the seed.
 
-    Returns
-    -------
     Tidy frame: metrics ``mmd2`` and ``p``, task ``first | second``, see `pairs_of`; seconds are those of a whole
     repetition.
     """
@@ -91,7 +89,7 @@ def two_sample(
 
     grid = [[Key(gm.name, pair, method, n, seed) for pair in pairs] for seed in budget.seeds for method in methods]
     settings = budget.settings(gm, schedule=None, permutations=n_permutations)
-    return measure(grid, tested, settings, code=__name__, **budget.output)
+    return measure(grid, tested, settings, budget, code=__name__)
 
 
 def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -108,7 +108,7 @@ def measure(
     """
     groups = [list(group) for group in grid]
     results = Results(budget.path, settings if callable(settings) else lambda _: settings, code=code)
-    todo = [missing for group in groups if (missing := results.missing(group))]
+    todo = results.missing(groups)
     if todo and check:
         check()
     found = spread(partial(_timed, function), todo, budget.jobs)

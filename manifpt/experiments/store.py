@@ -15,7 +15,7 @@ A row holds dataset, task, method, n_per_class, seed, metric, value, n, seconds,
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -123,13 +123,14 @@ class Results:
     def _stored(self) -> pd.DataFrame:
         return read(self.path) if self.path and self.path.exists() else pd.DataFrame(columns=COLUMNS)
 
-    def _named(self, keys: Collection[Key]) -> list[tuple]:
+    def _named(self, keys: Sequence[Key]) -> list[tuple]:
         return [(*key, files.settings_hash(self.settings(key))) for key in keys]
 
-    def missing(self, keys: Collection[Key]) -> list[Key]:
-        """Those of the keys that have no rows made with the same settings."""
+    def missing(self, groups: Sequence[Sequence[Key]]) -> list[list[Key]]:
+        """Those keys of each group that have no rows made with the same settings; groups that have all are left out."""
         there = set(self.frame[KEY].itertuples(index=False, name=None))
-        return [key for key, named in zip(keys, self._named(keys), strict=True) if named not in there]
+        pairs = [zip(group, self._named(group), strict=True) for group in groups]
+        return [todo for group in pairs if (todo := [key for key, named in group if named not in there])]
 
     def add(self, found: Sequence[Scores]) -> None:
         """Add one row a metric to what is there, which another process may have added to; the same row is replaced."""
@@ -167,7 +168,7 @@ class Results:
                 files.write_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
         return name
 
-    def of(self, keys: Collection[Key]) -> pd.DataFrame:
+    def of(self, keys: Sequence[Key]) -> pd.DataFrame:
         """The rows of these keys that were made with the same settings."""
         there = pd.MultiIndex.from_frame(self.frame[KEY])
         return self.frame[there.isin(self._named(keys))].reset_index(drop=True)

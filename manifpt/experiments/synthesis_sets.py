@@ -92,12 +92,11 @@ def synthesis_sets(
     scores of `identified`. `InputError` for an unknown set, and fewer than two synthetic models.
     """
     budget, checkpoints = Budget(**{"n_test": N_IMAGES} | budget), _checkpoints(checkpoints)
-    TrainedModels(checkpoints[:2])  # two at least
+    synthetic = TrainedModels(checkpoints).settings["models"]
 
     def judged(key: Key) -> Scores:
         chosen = members(checkpoints, key.task, seed=key.seed)
-        synthetic = synthetic_vectors(checkpoints, budget.n_test)
-        vectors = synthetic[[checkpoints.index(path) for path in chosen]]
+        vectors = synthetic_vectors(checkpoints, budget.n_test)[[checkpoints.index(path) for path in chosen]]
         config = replace(recipe, models=min(recipe.models, len(chosen)))
         name = f"set-{files.settings_hash([path.stem for path in chosen])}"
         scores = {"models": len(chosen), "ffd": ffd(real_vectors(gm, budget.n_test), vectors), **diversity(vectors)}
@@ -105,7 +104,6 @@ def synthesis_sets(
 
     runs = [(name, seed) for seed in budget.seeds for name in sets if members(checkpoints, name, seed=seed)]
     grid = [[Key(gm.name, name, "trained models", SHOTS, seed)] for name, seed in runs]
-    synthetic = files.settings_hash([files.load_tensors(path)[1] for path in checkpoints])
     settings = budget.settings(gm, extractor=asdict(recipe), synthetic=synthetic)
     return measure(grid, each(judged), settings, budget, code=__name__)
 

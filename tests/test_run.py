@@ -62,12 +62,6 @@ class TestMeasure:
         assert set(frame["precision"]) == {"fp32"}
         assert fast_bf16(torch.device("cpu"))
 
-    def test_several_processes(self):
-        offset = 10
-        function = run.each(lambda key: Scores(key, {"seed": key.seed + offset}, 1))
-        frame = run.measure(GRID, function, {}, run.Budget(jobs=2), code=__name__)
-        assert frame.groupby("seed")["value"].unique().explode().to_dict() == {0: 10, 1: 11}
-
     def test_seconds_since_the_beginning_of_a_group(self):
         def slow(keys):
             for key in keys:

@@ -17,22 +17,26 @@ Estimators of the point:
     a control: a random reference point in place of the nearest, another for each image and seed.
 """
 
+import secrets
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
-from manifpt.embeddings import check_images, check_space, embed, name_of
+from manifpt.data.real import REAL
+from manifpt.embeddings import check_space, embed, name_of, space_function, weights_of
 from manifpt.fingerprints import Fingerprint
-from manifpt.search.neighbours import Neighbours
-from manifpt.utils.arrays import take
+from manifpt.search.neighbours import INDICES, Neighbours
+from manifpt.utils.arrays import as_images, check_labels, take
 from manifpt.utils.errors import InputError
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
 LEAST_RIDGE = 1e-6
-BATCH = 256  # images at most whose artifacts are worked out at a time
-NUMBERS = 2**26  # float32 numbers of their neighbours at most, and 8-bit ones of a chunk of the reference
+BATCH = 256  # most images whose artifacts are computed at a time
+NUMBERS = 2**26  # most float32 numbers of their neighbours, and most 8-bit ones of a chunk of the reference
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,27 @@ class Projection:
     artifact: np.ndarray
 
 
-class Manifold:
-    """Real images in a space, ready to project others onto.
+class Manifold(TransformerMixin, BaseEstimator):
+    """Real images in a space, ready to project others onto: a transformer of scikit-learn from images to artifacts.
+
+    Images come in any form that `manifpt.utils.arrays.as_images` takes.
 
     Parameters
     ----------
     space
-        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these (`manifpt.embeddings`) or a function of float32 images
-        in [0, 1].
+        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these, a function or a torch module; see
+        `manifpt.embeddings.embed`.
     estimator
         ``nearest``, ``tangent``, ``denoiser`` or ``random``.
-    k, ridge
-        Of ``tangent``: neighbours, and ridge relative to their mean squared deviation.
+    n_neighbors, ridge
+        Of ``tangent``: number of neighbours, and ridge relative to their mean squared deviation.
     index
-        ``exact``, or approximate by faiss: ``ivf``, ``hnsw``, see `manifpt.search.neighbours.Neighbours.recall`.
+        ``exact``, or approximate by faiss: ``ivf``, ``hnsw``; see `manifpt.search.neighbours.Neighbours.recall`.
     dataset
-        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the
+        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default it is recognised from the
         reference.
+    reference
+        Real images that stand for the manifold, where `fit` is given others, as in cross-validation.
     seed
         Of ``random``.
     device
@@ -83,9 +91,22 @@ class Manifold:
     Attributes
     ----------
     reference_
-        The images given to `fit`.
+        The real images X_R, uint8 `(n, c, h, w)`.
     neighbours_
         The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser``.
+    settings_, weights_
+        All that a projection depends on besides images and code: a dict of plain values, and paths of the networks'
+        checkpoints. A function or module of one's own has another name in `settings_` after each `fit`, since it
+        cannot be compared.
+
+    Examples
+    --------
+    >>> reals = np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), np.uint8)
+    >>> manifold = Manifold("rgb", estimator="tangent", n_neighbors=5).fit(reals[:40])
+    >>> manifold.transform(reals[40:]).shape
+    (10, 1, 8, 8)
+    >>> manifold.project(reals[:2]).index  # an image is nearest to itself: exclude it, or use fit_transform
+    array([0, 1])
     """
 
     def __init__(
@@ -93,45 +114,69 @@ class Manifold:
         space: str | Callable = "rgb",
         *,
         estimator: str = "nearest",
-        k: int = 64,
+        n_neighbors: int = 64,
         ridge: float = 0.1,
         index: str = "exact",
         dataset: str | None = None,
+        reference=None,
         seed: int = 0,
         device: str = "auto",
     ):
-        if estimator not in ESTIMATORS:
-            raise InputError(f"estimator {estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
-        if estimator == "denoiser" and space != "rgb":
-            raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(space)!r}")
-        check_space(space)
-        if not isinstance(k, int | np.integer) or not isinstance(ridge, int | float) or k < 1 or not ridge >= 0:
-            raise InputError(f"k must be a whole number from 1 and ridge a number from 0 on, not {k!r} and {ridge!r}")
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise InputError(f"seed must be a whole number from 0 on, not {seed!r}")
-        self.space, self.estimator, self.k, self.ridge = space, estimator, k, ridge
-        self.index, self.dataset, self.seed, self.device = index, dataset, seed, device
+        self.space, self.estimator, self.n_neighbors, self.ridge = space, estimator, n_neighbors, ridge
+        self.index, self.dataset, self.reference, self.seed, self.device = index, dataset, reference, seed, device
 
-    def fit(self, reference: np.ndarray, *, progress: bool = False) -> "Manifold":
-        """Take uint8 images `(n, c, h, w)` as the reference set X_R; in ``rgb`` a memory-mapped file stays on disk."""
-        check_images(reference, "reference")
-        if self.estimator == "tangent" and self.k > len(reference):
-            raise InputError(f"k = {self.k} neighbours, but the reference set has {len(reference)} images; lower k=")
-        if self.estimator == "denoiser":
-            self._denoiser = self._load_denoiser(reference)
-        else:
-            self._space = self._resolve(reference)
-            points = self._points(reference, progress)
-            chunk = min(4096, max(1, NUMBERS // points.shape[1]))
-            self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
-        self.reference_ = reference
-        return self
+    def check(self) -> None:
+        """Raise `InputError` unless the parameters are possible; `fit` does so first."""
+        check_space(self.space)
+        for name, known in (("estimator", ESTIMATORS), ("index", INDICES)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
+        if self.estimator == "denoiser" and self.space != "rgb":
+            raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(self.space)!r}")
+        for name, least in (("n_neighbors", 1), ("seed", 0)):
+            if not isinstance(value := getattr(self, name), int | np.integer) or value < least:
+                raise InputError(f"{name} must be a whole number from {least} on, not {value!r}")
+        if not isinstance(self.ridge, int | float) or not self.ridge >= 0:
+            raise InputError(f"ridge must be a number from 0 on, not {self.ridge!r}")
 
-    def project(self, images: np.ndarray, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
-        """Project uint8 images `(n, c, h, w)`.
+    def fit(self, X, y=None, *, progress: bool = False) -> "Manifold":
+        """Take real images as the reference set X_R; in ``rgb`` a memory-mapped uint8 file stays on disk.
 
         Parameters
         ----------
+        X
+            The real images, unless `reference` was given; then `X` is not used.
+        y
+            Labels `(n,)`, as in a pipeline with an `Attributor`: the reference is the images labelled ``real``.
+
+        Raises
+        ------
+        InputError
+            Parameters or images that are impossible; no image labelled ``real``; fewer images than neighbours.
+        """
+        self._fit(X, y, progress)
+        return self
+
+    def fit_transform(self, X, y=None, *, progress: bool = False) -> np.ndarray:
+        """Fit, and give the artifacts of the same images, none of which is projected on itself.
+
+        So an image of the reference leaves an artifact as another image would, and not zero, which would give it away.
+        `transform` does not know its images: it projects one of the reference on itself.
+        """
+        images, own = self._fit(X, y, progress)
+        return self.project(images, exclude=own, progress=progress).artifact
+
+    def transform(self, X) -> np.ndarray:
+        """Artifacts of images, as `project` gives them."""
+        return self.project(X).artifact
+
+    def project(self, images, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
+        """Project images on the manifold.
+
+        Parameters
+        ----------
+        images
+            Of the shape of the reference.
         exclude
             int `(n,)` or `(n, m)`: reference images that an image may not be projected on, -1 for none. Where reference
             images are projected themselves, pass their own indices: an image is never its own neighbour.
@@ -139,16 +184,18 @@ class Manifold:
         Raises
         ------
         InputError
-            Before `fit`; images of another dtype, or of a shape other than the reference's.
+            Images of another kind, or of a shape other than the reference's; fewer neighbours than asked for.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
-        if not hasattr(self, "reference_"):
-            raise InputError("Manifold.project: call fit(reference) first")
-        check_images(images)
+        check_is_fitted(self, "reference_")
+        images = as_images(images)
         if images.shape[1:] != self.reference_.shape[1:]:
             expected = ", ".join(map(str, self.reference_.shape[1:]))
             raise InputError(f"images: shape (n, {expected}) as the reference set expected, not {images.shape}")
         if self.estimator == "denoiser":
-            return self._denoise(images)
+            pixels, residual = embed(images, "rgb"), embed(images, self._function, progress=progress)
+            return self._projection(np.full(len(images), -1), pixels, pixels - residual, images.shape)
         points = self._points(images, progress)
         neighbours = self._neighbours(images, points, exclude, progress)
         batch = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
@@ -157,40 +204,74 @@ class Manifold:
         )
         return self._projection(neighbours[:, 0], self._vectors(points), target, images.shape)
 
-    def fingerprint(self, images: np.ndarray, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
-        """The fingerprint of a model from its images: the set of their artifacts."""
+    def fingerprint(self, images, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
+        """The fingerprint of a model from its images: the set of their artifacts; options are those of `project`."""
         artifacts = self.project(images, exclude=exclude).artifact
         return Fingerprint(model, name_of(self.space), self.estimator, artifacts)
 
-    def _load_denoiser(self, reference: np.ndarray):
-        """The denoiser of the reference images, on the device."""
+    def _fit(self, X, y, progress: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Fit; the images, and the index of each in the reference or -1."""
+        self.check()
+        images = as_images(X, "X")
+        real = np.full(len(images), self.reference is None)
+        if y is not None and self.reference is None:
+            real = check_labels("y", y, len(images)) == REAL
+            if not real.any():
+                raise InputError(
+                    f"y: no image is labelled {REAL!r}; label some, or pass Manifold(reference=real images)"
+                )
+        if self.reference is not None:
+            reference = as_images(self.reference, "reference")
+        else:
+            reference = images if real.all() else take(images, real)
+        if self.estimator == "tangent" and self.n_neighbors > len(reference):
+            n = len(reference)
+            raise InputError(f"n_neighbors: {self.n_neighbors}, but the reference set has {n} images; lower it")
+        self._learn(reference, progress)
+        return images, np.where(real, np.cumsum(real) - 1, -1)
+
+    def _learn(self, reference: np.ndarray, progress: bool) -> None:
+        """Load the network that is needed, embed the reference, and set all that `fit` leaves behind."""
+        space, dataset = self.space, self.dataset
+        if space == "ssl" or self.estimator == "denoiser":
+            from manifpt.nn import pretrained
+
+            kind = "ssl" if space == "ssl" else "denoiser"
+            dataset = dataset or pretrained.dataset_of(kind, reference)
+            space = f"ssl:{dataset}" if space == "ssl" else space
+        if self.estimator == "denoiser":
+            self._function, weights = self._load_denoiser(dataset, reference), [pretrained.network_path(kind, dataset)]
+        else:
+            self._function, weights = space_function(space, self.device), weights_of(space)
+            points = self._points(reference, progress)
+            chunk = min(4096, max(1, NUMBERS // points.shape[1]))
+            self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
+        name = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
+        options = {key: getattr(self, key) for key in ("estimator", "n_neighbors", "ridge", "index", "seed")}
+        self.settings_, self.weights_ = {"space": name, "dataset": dataset} | options, weights
+        self.reference_ = reference
+
+    def _load_denoiser(self, dataset: str, reference: np.ndarray) -> Callable:
+        """The denoiser of a real set, on the device."""
         from manifpt.nn import dncnn
         from manifpt.utils.compute import pick_device
 
-        network = dncnn.load(dataset=self.dataset, reference=reference)
+        network = dncnn.load(dataset=dataset)
         if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
             raise InputError(
-                f"reference: {reference.shape[1]} channels, but the denoiser of {self.dataset!r} has {wanted}; "
+                f"reference: {reference.shape[1]} channels, but the denoiser of {dataset!r} has {wanted}; "
                 "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
             )
         return network.to(pick_device(self.device))
 
-    def _resolve(self, reference: np.ndarray) -> str | Callable:
-        """The space, with ``ssl`` replaced by the network trained on the reference images."""
-        if self.space != "ssl":
-            return self.space
-        from manifpt.nn import pretrained
-
-        return f"ssl:{self.dataset or pretrained.dataset_of('ssl', reference)}"
-
     def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
         """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""
-        if self._space == "rgb":
+        if self.space == "rgb":
             return images.reshape(len(images), -1)
-        return embed(images, self._space, device=self.device, progress=progress)
+        return embed(images, self._function, progress=progress)
 
     def _vectors(self, points: np.ndarray) -> np.ndarray:
-        return points.astype(np.float32) / np.float32(255) if self._space == "rgb" else points
+        return points.astype(np.float32) / np.float32(255) if self.space == "rgb" else points
 
     def _neighbours(
         self, images: np.ndarray, points: np.ndarray, exclude: np.ndarray | None, progress: bool
@@ -199,10 +280,10 @@ class Manifold:
         if self.estimator == "random":
             excluded = self.neighbours_.check(points, 1, exclude)
             return np.array([[self._random(*pair)] for pair in zip(images, excluded, strict=True)])
-        k = self.k if self.estimator == "tangent" else 1
+        k = self.n_neighbors if self.estimator == "tangent" else 1
         found = self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
         if (found < 0).any():
-            raise InputError(f"index {self.index!r} found fewer than k = {k} neighbours; lower k=, or index='exact'")
+            raise InputError(f"index {self.index!r} found fewer than {k} neighbours; lower n_neighbors, or use 'exact'")
         return found
 
     def _random(self, image: np.ndarray, excluded: np.ndarray) -> int:
@@ -218,19 +299,6 @@ class Manifold:
         if neighbours.shape[1] == 1:
             return z[:, 0]
         return tangent_foot(self._vectors(points), z, self.ridge)
-
-    def _denoise(self, images: np.ndarray) -> Projection:
-        import torch
-
-        where = next(self._denoiser.parameters()).device
-
-        def residual(batch: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return self._denoiser(torch.from_numpy(batch).to(where)).cpu().numpy()
-
-        pixels = embed(images, "rgb")
-        target = pixels - embed(images, residual)
-        return self._projection(np.full(len(images), -1), pixels, target, images.shape)
 
     def _projection(
         self, index: np.ndarray, vectors: np.ndarray, target: np.ndarray, shape: tuple[int, ...]

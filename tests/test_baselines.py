@@ -6,7 +6,7 @@ import torch
 
 from manifpt import baselines
 from manifpt.baselines import durall20, dzanic20, marra19, mccloskey18, nataraj19, wang20, yu19
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import intensity
 from manifpt.data import pictures
 from manifpt.data.real import load_real
 from manifpt.nn.classifiers import build

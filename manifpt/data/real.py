@@ -16,6 +16,7 @@ from manifpt.data import photos
 from manifpt.utils import cache, files, paths
 from manifpt.utils.errors import InputError
 
+REAL = "real"  # the label of real images
 FEWEST = 24  # images of a folder, so that none of its splits is empty
 SPLITS = ("reference", "train", "val", "test")
 SIZE = 32

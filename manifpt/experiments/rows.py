@@ -50,7 +50,7 @@ def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None
     _check(name)
     if name in baselines.BASELINES:
         return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
-    return Attributor(name.partition("+")[2] or "auto", recipe=recipe(name), seed=seed, epochs=epochs)
+    return Attributor(name.partition("+")[2] or "auto", schedule=recipe(name), seed=seed, epochs=epochs)
 
 
 def shown(name: str, *, real: str, reference: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import intensity
 from manifpt.experiments.rows import ROWS, shown
 from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, Show, run
 from manifpt.utils.errors import InputError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from manifpt.embeddings import check_weights
+from manifpt.embeddings import weights_of
 from manifpt.fingerprints import Fingerprint, calibrated
 from manifpt.folders.survey import Folders
 from manifpt.manifold import Manifold
@@ -28,15 +28,17 @@ def manifold(space: str, estimator: str, k: int) -> Manifold:
     """A manifold for images that no network was trained on; `InputError`, before any work, if it cannot be had."""
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator {estimator!r}: choose one of {', '.join(ESTIMATORS)}, which need no training")
-    check_weights(space)
-    return Manifold(space, estimator=estimator, k=k)
+    weights_of(space)
+    made = Manifold(space, estimator=estimator, n_neighbors=k)
+    made.check()
+    return made
 
 
 def check_neighbours(folders: Folders, chosen: Manifold) -> None:
     """Raise `InputError` if the manifold wants more neighbours than the reference will have images."""
-    n = sum(map(folders.stream.rule.count, folders.reference))
-    if chosen.estimator == "tangent" and chosen.k > n:
-        raise InputError(f"k: {chosen.k} neighbours, but the reference set has {n} images; lower k or add real images")
+    n, k = sum(map(folders.stream.rule.count, folders.reference)), chosen.n_neighbors
+    if chosen.estimator == "tangent" and k > n:
+        raise InputError(f"k: {k} neighbours, but the reference set has {n} images; lower k or add real images")
 
 
 def fingerprint(folders: Folders, chosen: Manifold, out: Path | str) -> pd.DataFrame:
@@ -54,7 +56,12 @@ def fingerprint(folders: Folders, chosen: Manifold, out: Path | str) -> pd.DataF
         files.check_room(out, n * rule.channels * rule.size**2 * np.float32().itemsize)
     see, key = folders.fit(chosen)
     artifacts = {label: folders.stream.rows(some, see, key) for label, some in folders.classes.items()}
-    settings = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.k, **asdict(folders.stream.rule)}
+    settings = {
+        "space": chosen.space,
+        "estimator": chosen.estimator,
+        "k": chosen.n_neighbors,
+        **asdict(folders.stream.rule),
+    }
     settings["files"] = {label: [p.path.name for p in some] for label, some in folders.classes.items()}
     with files.atomic(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         with archive.open(zipfile.ZipInfo("settings.npy"), "w") as member:

@@ -103,7 +103,7 @@ class Folders:
         """Fit a manifold to the reference; what it sees of images, and the key of that for `Stream.rows`."""
         images = self.stream.rows(self.reference, lambda block: block)
         manifold.fit(images, progress=self.stream.progress)
-        made = [manifold.space, manifold.estimator, manifold.k, manifold.ridge, manifold.seed]
+        made = [manifold.space, manifold.estimator, manifold.n_neighbors, manifold.ridge, manifold.seed]
         return lambda block: manifold.project(block).artifact, [made, [picture.digest for picture in self.reference]]
 
 

@@ -102,7 +102,7 @@ def train(
         if len(some) < FEWEST:
             raise InputError(f"{label}: {len(some)} images; {FEWEST} at least for train, val and test, add some")
     options = {"epochs": epochs, "seed": seed}
-    Attributor(**options)  # refuses wrong ones
+    Attributor(**options).check()
     see, key = folders.fit(chosen)
     splits = split(folders)
     rows = {name: folders.stream.rows(part.pictures, see, key) for name, part in splits.items()}
@@ -120,7 +120,7 @@ def train(
     files.save_rows(out / PARTS[1], chunks(chosen.reference_), len(chosen.reference_))
     files.write_text(out / PARTS[2], _report(folders, attributor, splits["test"], rows["test"], raw["test"], frame))
     settings = {"rule": asdict(folders.stream.rule), "traits": _traits(chain(*folders.classes.values()))}
-    settings["manifold"] = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.k}
+    settings["manifold"] = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.n_neighbors}
     settings["sha256"] = {part: files.sha256(out / part) for part in PARTS}
     settings["checksum"] = files.settings_hash(settings)
     files.write_text(out / "settings.json", json.dumps(settings, indent=1) + "\n")
@@ -186,7 +186,7 @@ def _fitted(
         resume=paths.runs() / "folders",
         progress=progress,
     )
-    attributor.settings["precision"] = "fp32"  # so that no label depends on which images are asked about together
+    attributor.set_params(precision="fp32")  # so that no label depends on which images are asked about together
     return attributor
 
 

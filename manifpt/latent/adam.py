@@ -23,6 +23,7 @@ from manifpt.latent.attacks import attack_named
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.warm import WarmStart
 from manifpt.nn.perceptual import Lpips, Perceptual
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -200,11 +201,11 @@ def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Te
     """Images as float32 in [-1, 1]; `InputError` if the generator cannot have made them: another type or shape."""
     with torch.no_grad():
         shape = tuple(fingerprinter.generator.render(fingerprinter.mean_[None]).shape[1:])
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+    images = as_images(images)
+    if images.shape[1:] != shape:
         raise InputError(
-            f"images: uint8 (n, {', '.join(map(str, shape))}) expected, as {fingerprinter.generator.name} makes them, "
-            f"not {images.dtype} {images.shape}"
+            f"images: (n, {', '.join(map(str, shape))}) expected, as {fingerprinter.generator.name} makes them, "
+            f"not {images.shape}"
         )
     return to_float(images).to(fingerprinter.mean_)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from manifpt.data import pictures
-from manifpt.embeddings import check_images
 from manifpt.latent.fingerprinter import to_bytes, to_float
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -98,14 +98,13 @@ def modelled(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], 
 
 
 def attacked(images: np.ndarray, name: str, *, seed: int = 0) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)` after an attack, in 8 bits again; the seed is that of its noise.
+    """Images after an attack, uint8 `(n, c, h, w)`; the seed is that of its noise.
 
     Raises
     ------
     InputError
         An unknown attack; images of another type or shape.
     """
-    check_images(images)
-    attack = attack_named(name)
+    images, attack = as_images(images), attack_named(name)
     with seeded(seed):
         return to_bytes(attack(to_float(images)))

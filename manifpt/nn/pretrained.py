@@ -74,7 +74,7 @@ def load(
     InputError
         No network was trained on that set.
     """
-    path = _find(kind, dataset, reference)
+    path = network_path(kind, dataset, reference)
     tensors, settings = files.load_tensors(path)
     network = build(make, settings["channels"], seed=0, device="cpu")
     network.load_state_dict(tensors)
@@ -83,10 +83,17 @@ def load(
 
 def dataset_of(kind: str, reference: np.ndarray) -> str:
     """Name of the real set that these reference images are, as far as a network of that kind was trained on it."""
-    return _find(kind, None, reference).stem.removeprefix(f"{kind}-")
+    return network_path(kind, reference=reference).stem.removeprefix(f"{kind}-")
 
 
-def _find(kind: str, dataset: str | None, reference: np.ndarray | None) -> Path:
+def network_path(kind: str, dataset: str | None = None, reference: np.ndarray | None = None) -> Path:
+    """The checkpoint of a network, ``ssl`` or ``denoiser``, by the name of its real set or by its reference images.
+
+    Raises
+    ------
+    InputError
+        No network was trained on that set.
+    """
     folders = (paths.data() / "networks", paths.home() / "networks")  # one trained at home takes the other's place
     found = {
         path.stem.removeprefix(f"{kind}-"): path

@@ -30,13 +30,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manifpt.embeddings import check_images
 from manifpt.nn import pretrained, training
 from manifpt.nn.barlow_twins import Backbone
 from manifpt.nn.training import Training
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.utils import files, paths
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import autocast, seeded
 from manifpt.utils.errors import InputError
 
@@ -166,8 +166,8 @@ def train(
         Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
     """
     recipe = recipe or ExtractorConfig()
+    reals = [as_images(images, "reals") for images in reals]
     for images in reals:
-        check_images(images, "reals")
         if images.shape[2:] != (SIZE, SIZE):
             raise InputError(f"reals: shape {images.shape}; images of {SIZE}x{SIZE} pixels expected")
     task, size = _task(simulator, recipe), recipe.models * recipe.each
@@ -248,8 +248,8 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, h and w 32: float32 `(n, 896)`; `InputError` otherwise."""
-        check_images(images)
+        """Features of images of 32x32 pixels (`as_images`), float32 `(n, 896)`; `InputError` for others."""
+        images = as_images(images)
         if images.shape[2:] != (SIZE, SIZE):
             raise InputError(f"images: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
         blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from manifpt.embeddings import check_images
 from manifpt.nn import dncnn
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import autocast
 from manifpt.utils.errors import InputError
 
@@ -76,8 +76,8 @@ def check_scale(scale: str) -> None:
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)` with three channels; `InputError` unless they are such a batch, c 1 or 3."""
-    check_images(images)
+    """Images with three channels, uint8 `(n, 3, h, w)`; `InputError` unless `as_images` takes them."""
+    images = as_images(images)
     return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
 
 

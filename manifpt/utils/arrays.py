@@ -1,4 +1,4 @@
-"""Artifacts and the labels of the models that left them: checked, encoded, measured, in bounded memory."""
+"""Arrays at the door: images, artifacts and labels are checked and brought to one form, in bounded memory."""
 
 import mmap
 from collections.abc import Iterator
@@ -42,6 +42,89 @@ def as_array(name: str, values) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         raise InputError(f"{name}: rows of unequal lengths; an array of one shape expected") from error
+
+
+def as_images(images, name: str = "images") -> np.ndarray:
+    """Images as users bring them, in the one form that the package works on: uint8 `(n, c, h, w)`, c 1 or 3.
+
+    Parameters
+    ----------
+    images
+        An array, or a torch tensor on any device, of shape `(n, c, h, w)`, `(n, h, w, c)` or, grey, `(n, h, w)`; or a
+        list of images of one size: PIL images of mode ``L`` or ``RGB``, arrays, tensors. Values are uint8, or floats
+        in [0, 1], which are rounded to the nearest k/255. A uint8 array `(n, c, h, w)` is returned as it is, so that
+        a memory-mapped file stays on disk; everything else is copied.
+    name
+        Of the argument, for error messages.
+
+    Raises
+    ------
+    InputError
+        Another type, mode or shape; values outside [0, 1]; a single image or none; a shape that can be read in two
+        ways, such as `(3, h, w)` or `(n, 3, h, 3)`. The message names the remedy.
+
+    Examples
+    --------
+    >>> as_images(np.zeros((5, 32, 32, 3), np.uint8)).shape
+    (5, 3, 32, 32)
+    >>> as_images(np.full((2, 8, 8), 0.5))[0, 0, 0]
+    array([128, 128, 128, 128, 128, 128, 128, 128], dtype=uint8)
+    """
+    if hasattr(images, "getbands"):
+        raise InputError(f"{name}: one PIL image; a list of images expected, [image]")
+    images = _stacked(images, name) if isinstance(images, list | tuple) else _channels_first(_array(images, name), name)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.size == 0:
+        wanted = "(n, c, h, w), (n, h, w, c) or grey (n, h, w) with n > 0 and c 1 or 3"
+        raise InputError(f"{name}: of shape {images.shape}; {wanted} expected")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise InputError(f"{name}: of type {images.dtype}; uint8 from 0 to 255, or floats in [0, 1], expected")
+    low, high = (extreme([extreme(some) for some in chunks(images)]) for extreme in (np.min, np.max))
+    if not 0 <= low <= high <= 1:
+        remedy = "x / 255" if low >= 0 and high > 2 else "(x + 1) / 2" if low >= -1 and high <= 1 else "x.clip(0, 1)"
+        raise InputError(f"{name}: floats from {low:.3g} to {high:.3g}; floats in [0, 1] expected: perhaps {remedy}")
+    return np.concatenate([np.rint(np.float32(255) * some).astype(np.uint8) for some in chunks(images)])
+
+
+def _array(images, name: str) -> np.ndarray:
+    """One array of an array, a tensor or a PIL image; the latter becomes `(c, h, w)`."""
+    if isinstance(images, np.ndarray):
+        return images
+    if hasattr(images, "detach"):  # a torch tensor; numpy has no bfloat16
+        tensor = images.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    if not hasattr(images, "getbands"):
+        return as_array(name, images)
+    if images.mode not in ("L", "RGB"):
+        raise InputError(f"{name}: a PIL image of mode {images.mode}; L or RGB expected: image.convert('RGB')")
+    pixels = np.asarray(images)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+
+
+def _stacked(images: list | tuple, name: str) -> np.ndarray:
+    """A list of images as `(n, c, h, w)`; there, three grey images are told from one in colour."""
+    arrays = [_array(image, name) for image in images]
+    arrays = [array[None] if array.ndim == 2 else array for array in arrays]
+    if len(shapes := {(array.dtype, *array.shape) for array in arrays}) != 1:
+        raise InputError(f"{name}: {len(arrays)} of {len(shapes)} sizes, modes or types; some of one kind expected")
+    return np.stack(arrays) if hasattr(images[0], "getbands") else _channels_first(np.stack(arrays), name)
+
+
+def _channels_first(images: np.ndarray, name: str) -> np.ndarray:
+    """The batch with channels before rows, where its shape tells which they are; other shapes are left alone."""
+    shape, few = images.shape, (1, 3)
+    if images.ndim == 2 or (images.ndim == 3 and (shape[0] == 3 or shape[2] in few)):
+        remedy = "x[None] if it is one image, x[:, None] if these are grey ones" if images.ndim == 3 else "x[None]"
+        raise InputError(f"{name}: shape {shape} may be a single image; a batch expected: {remedy}")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and shape[3] in few:
+        if shape[1] == shape[3]:
+            raise InputError(f"{name}: shape {shape} may be (n, c, h, w) or (n, h, w, c); pad it to 4 pixels a side")
+        if shape[1] != 1:  # else the images would be one pixel high
+            return np.ascontiguousarray(np.moveaxis(images, 3, 1))
+    return images
 
 
 def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) -> np.ndarray:

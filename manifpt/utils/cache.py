@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from manifpt.utils import files, paths
+from manifpt.utils.arrays import chunks
 
 
 def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iterable[Path | str] = ()) -> str:
@@ -38,8 +39,10 @@ def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iter
 
 def array_checksum(array: np.ndarray) -> str:
     """SHA-256 of an array's dtype, shape and values, in hexadecimal."""
-    about = repr((array.dtype.str, array.shape)).encode()
-    return hashlib.sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr((array.dtype.str, array.shape)).encode())
+    for some in chunks(np.atleast_1d(array)):
+        digest.update(np.ascontiguousarray(some))
+    return digest.hexdigest()
 
 
 @lru_cache

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from manifpt.data.real import HELD_OUT_SHARE, check_disjoint, load_real
+from manifpt.data.real import HELD_OUT_SHARE, REAL, check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
-
-REAL = "real"
 
 
 class GMDataset:
@@ -35,8 +33,6 @@ class GMDataset:
         Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
     yardsticks
         The same quality scores of other real images and of a PCA-Gaussian.
-    selection
-        Which models these are: ``all`` of the manifest, or their names, see `only`.
     """
 
     def __init__(self, *folders: Path | str):

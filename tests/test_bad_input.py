@@ -26,9 +26,9 @@ from manifpt.attribution import Attributor
 from manifpt.cli import app
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.fingerprints import Fingerprint
-from manifpt.folders.own import load_fingerprints
-from manifpt.folders.survey import survey
-from manifpt.folders.tracing import train
+from manifpt.folders.classifier import train_classifier
+from manifpt.folders.fingerprint import load_fingerprints
+from manifpt.folders.survey import Stream, survey_folders
 from manifpt.manifold import Manifold
 from manifpt.zoo.dataset import load_gm
 from manifpt.zoo.sample import sample
@@ -41,8 +41,8 @@ LABELS = ["a", "b"] * 15
 def good(tmp_path_factory):
     """Good folders with a classifier, ``clf``, trained on them for one epoch."""
     folder = own_images.make(tmp_path_factory.mktemp("good"))
-    found = survey.survey(folder / "real", folder / "generated")
-    train(found, Manifold(), folder / "clf", epochs=1)
+    found = survey_folders(folder / "real", folder / "generated")
+    train_classifier(found, Manifold(), folder / "clf", epochs=1)
     return folder
 
 
@@ -229,7 +229,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "no npz": ("--out real/000.png", as_it_is, FINGERPRINT, "real/000.png: a .npz file is written; use a name that"),
     "no csv": ("--csv real/000.png", as_it_is, PREDICT, "real/000.png: a .csv file is written; use a name that ends"),
-    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "k must be a whole number from 1"),
+    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "n_neighbors must be a whole number from 1"),
     "out a folder": ("", made("new/fp.npz"), FINGERPRINT, "new/fp.npz: is a folder; the name of a file expected"),
     "out in a file": (
         "",
@@ -343,15 +343,21 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda _: Fingerprint("m", "rgb", "nearest", [["a"]]),
         "artifacts: <U1 of shape (1, 1); at least 1 point",
     ),
-    "dtype": (lambda _: Manifold().fit(IMAGES / 255), "reference: a uint8 numpy array expected, not float64"),
-    "shape": (lambda _: Manifold().fit(IMAGES[:, 0]), "reference: shape (n, c, h, w) with n > 0 and c 1 or 3 expected"),
+    "dtype": (
+        lambda _: Manifold().fit(IMAGES / 1.0),
+        "X: floats from 0 to 255; floats in [0, 1] expected: perhaps x / 255",
+    ),
+    "shape": (
+        lambda _: Manifold().fit(IMAGES[0, 0]),
+        "X: shape (8, 8) may be a single image; a batch expected: x[None]",
+    ),
     "channels": (
         lambda _: Manifold().fit(IMAGES).project(IMAGES.repeat(3, axis=1)),
         "images: shape (n, 1, 8, 8) as the reference set expected, not (30, 3, 8, 8)",
     ),
     "neighbours": (
         lambda _: Manifold(estimator="tangent").fit(IMAGES),
-        "k = 64 neighbours, but the reference set has 30 images",
+        "n_neighbors: 64, but the reference set has 30 images",
     ),
     "across splits": (
         lambda _: check_disjoint(train=IMAGES[:9], test=IMAGES[8:]),
@@ -397,7 +403,7 @@ def refuse(*_):
 
 def check(monkeypatch, capsys, here, action, message):
     """The whole rule: code 2, one line, what it says, and a folder in which nothing has changed."""
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     before = own_images.state(here)
     code, line = verdict(monkeypatch, capsys, action)
     assert message in line
@@ -455,7 +461,7 @@ def test_what_one_has_no_right_to_is_named(monkeypatch, capsys, here, name, aske
         return real(path, *words, **options)
 
     monkeypatch.setattr(asked, refused)
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     code, line = verdict(monkeypatch, capsys, TRAIN)
     assert f"manifpt: {name}" in line
     assert "ermission denied" in line

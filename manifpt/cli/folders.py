@@ -32,13 +32,13 @@ def fingerprint(
     workers: Workers = 1,
 ) -> None:
     """Write the artifacts of every model in a folder, and of held-out real images, to one file."""
-    from manifpt.folders import own
+    from manifpt.folders.fingerprint import make_manifold, write_fingerprints
     from manifpt.utils import files
 
     files.check_writable(out, ending=".npz")
-    chosen = own.manifold(space, estimator, k)
+    chosen = make_manifold(space, estimator, k)
     folders = _survey(real, generated, rule, size, equalise, workers)
-    typer.echo(own.fingerprint(folders, chosen, out).to_string(index=False, float_format="%.3f"))
+    typer.echo(write_fingerprints(folders, chosen, out).to_string(index=False, float_format="%.3f"))
     typer.echo(f"{out}: {len(folders.classes)} classes; auc 0.5: no longer than the artifacts of real images")
 
 
@@ -58,12 +58,13 @@ def train(
     seed: Annotated[int, typer.Option(metavar="N", help="Of training.")] = 0,
 ) -> None:
     """Train a classifier on the artifacts of every model and of held-out reals; write it with an HTML report."""
-    from manifpt.folders import own, tracing
+    from manifpt.folders.classifier import check_free, train_classifier
+    from manifpt.folders.fingerprint import make_manifold
 
-    tracing.check_free(out)
-    chosen = own.manifold(space, estimator, k)
+    check_free(out)
+    chosen = make_manifold(space, estimator, k)
     folders = _survey(real, generated, rule, size, equalise, workers)
-    frame = tracing.train(folders, chosen, out, epochs=epochs, seed=seed)
+    frame = train_classifier(folders, chosen, out, epochs=epochs, seed=seed)
     typer.echo(frame.to_string(index=False, float_format="%.3f"))
     typer.echo(f"{out / 'report.html'}: the report")
 
@@ -76,18 +77,18 @@ def predict(
     workers: Workers = 1,
 ) -> None:
     """Name the model that made each image, with its probability."""
-    from manifpt.folders import tracing
+    from manifpt.folders.classifier import predict_models
 
-    _warn(tracing.predict(classifier, images, csv, workers=workers, progress=sys.stderr.isatty()))
+    _warn(predict_models(classifier, images, csv, workers=workers, progress=sys.stderr.isatty()))
     typer.echo(f"{csv}: a row an image")
 
 
 def _survey(real: Path, generated: Path, rule: str, size: int | None, equalise: bool, workers: int):
     """The folders, surveyed; their warnings go to the standard error stream."""
-    from manifpt.folders.survey import survey
+    from manifpt.folders.survey import survey_folders
 
     progress = sys.stderr.isatty()
-    found = survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers, progress=progress)
+    found = survey_folders(real, generated, rule=rule, size=size, equalise=equalise, workers=workers, progress=progress)
     _warn(found.warnings)
     return found
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import own_images
@@ -21,7 +22,10 @@ from manifpt.folders import classifier, fingerprint, report, rules, survey
 from manifpt.folders.rules import Rule
 from manifpt.folders.survey import survey_folders
 from manifpt.manifold import Manifold
-from manifpt.utils import paths
+from manifpt.nn import pretrained
+from manifpt.nn.barlow_twins import Backbone
+from manifpt.utils import cache, files, paths
+from manifpt.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,12 @@ def saved(path, image, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
     return path
+
+
+def npy(array):
+    """The content of a file of an array."""
+    np.save(content := io.BytesIO(), array)
+    return content.getvalue()
 
 
 def run(monkeypatch, *words):
@@ -208,9 +218,84 @@ def test_what_is_damaged_in_the_cache_is_made_anew(good, fresh):
     found = survey_folders(good / "real", good / "generated")
     rows = np.array(found.stream.rows(found.reference, lambda block: block))
     (path,) = (paths.cache() / "folders").iterdir()
-    for content in (b"", path.read_bytes()[:-1], b"nonsense"):
+    for content in (b"", path.read_bytes()[:-1], b"nonsense", npy(rows[1:]), npy(rows[0, 0, 0, 0])):
+        files.write_text(path, "")  # a file of its own, as the old one is mapped
         path.write_bytes(content)
         assert (found.stream.rows(found.reference, lambda block: block) == rows).all()
+
+
+def test_a_picture_that_was_replaced_after_the_survey_is_refused(tmp_path, good, fresh):
+    """Its pixels would be kept, under the checksum of the old ones."""
+    shutil.copytree(good, tmp_path / "in")
+    found = survey_folders(tmp_path / "in/real", tmp_path / "in/generated")
+    path = tmp_path / "in/real/003.png"
+    saved(path, Image.fromarray(GRADIENT))
+    with pytest.raises(InputError, match=r"003\.png: changed since it was surveyed; start again"):
+        found.stream.images(found.reference)
+    path.unlink()
+    with pytest.raises(InputError, match=r"003\.png: cannot be read as an image"):
+        found.stream.images(found.reference)
+    shutil.copy(good / "real/003.png", path)
+    assert len(found.stream.images(found.reference)) == 25
+
+
+def test_rows_outlive_their_file(good, fresh):
+    """Rows stay what they were when another run replaces their file in the cache, or somebody deletes the cache."""
+    found = survey_folders(good / "real", good / "generated")
+    rows = found.stream.images(found.reference)
+    expected, (path,) = np.array(rows), (paths.cache() / "folders").iterdir()
+    files.save_rows(path, [255 - expected], len(expected))
+    assert (rows == expected).all()
+    shutil.rmtree(paths.cache())
+    assert (rows == expected).all()
+
+
+def test_every_setting_of_a_manifold_is_in_the_key_of_its_artifacts(noise):
+    changes = [
+        {},
+        {"estimator": "tangent"},
+        {"n_neighbors": 3},
+        {"ridge": 0.2},
+        {"index": "hnsw"},
+        {"dataset": "photos"},
+    ]
+    changes += [{"estimator": "random"}, {"estimator": "random", "seed": 1}, {"space": "freq"}]
+    images = noise(9, size=8)
+    keys = [survey.projection(Manifold(**{"n_neighbors": 2} | change).fit(images))[1] for change in changes]
+    keys.append(survey.projection(Manifold(n_neighbors=2).fit(images[1:]))[1])
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_mended_rule_is_computed_anew(tmp_path, good, fresh, monkeypatch):
+    """The same version with other code of the rules: what was kept does not count."""
+    found = survey_folders(good / "real", good / "generated")
+    found.stream.images(found.reference)
+    source, find = Path(rules.__file__).read_text(encoding="utf-8"), cache._spec
+    (tmp_path / "rules.py").write_text(source.replace("// 16 * 8", "// 8 * 4"), encoding="utf-8")
+    mended = SimpleNamespace(origin=str(tmp_path / "rules.py"))
+    monkeypatch.setattr(cache, "_spec", lambda name: mended if name == rules.__name__ else find(name))
+    cache.code_checksum.cache_clear()
+    seen = []
+    found.stream.rows(found.reference, lambda block: seen.append(block) or block)
+    cache.code_checksum.cache_clear()
+    assert len(seen) == 1
+
+
+def test_a_network_that_was_trained_anew_counts(tmp_path, good, fresh, monkeypatch, capsys):
+    """New fingerprints are written, and a classifier trained with the old network is refused."""
+    folders, out = [str(good / "real"), str(good / "generated")], tmp_path / "fp.npz"
+    artifacts = []
+    for seed in (0, 1):
+        network = pretrained.build(Backbone, 1, seed=seed, device="cpu")
+        files.save_network(paths.home() / "networks/ssl-tiny.safetensors", network, {"channels": 1})
+        run(monkeypatch, "fingerprint", *folders, "--space", "ssl:tiny", "--out", str(out))
+        artifacts.append(fingerprint.load_fingerprints(out)["a"].artifacts)
+        if seed == 0:
+            train = ["attribute", "train", *folders, "--space", "ssl:tiny", "--epochs", "1"]
+            run(monkeypatch, *train, "--out", str(tmp_path / "clf"))
+    assert np.abs(artifacts[0] - artifacts[1]).max() > 1e-3
+    with pytest.raises(InputError, match="clf: space 'ssl:tiny' has another network than in training; restore it"):
+        classifier.predict_models(tmp_path / "clf", good / "generated/a", tmp_path / "out.csv")
 
 
 MEMORY = """

@@ -53,7 +53,7 @@ def training(history: Sequence[dict], best_epoch: int) -> Figure:
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
     """Share of the images of each class (row) that is attributed to each class (column)."""
     table = pd.crosstab(truth, predicted, normalize="index").reindex(index=classes, columns=classes, fill_value=0.0)
-    figure = matrix(table, label="share of the images of a class", vmin=0, vmax=1)
+    figure = matrix(table, label="share", vmin=0, vmax=1)
     figure.axes[0].set(xlabel="attributed to", ylabel="made by")
     return figure
 
@@ -86,12 +86,13 @@ def learning_curves(frame: pd.DataFrame, *, chance: float) -> Figure:
 
 def shares(values: Mapping[str, Sequence[float]], *, chance: float, label: str) -> Figure:
     """A bar for the mean of each name's shares in [0, 1], equally many, with standard deviation; chance is dashed."""
+    mean, sd = pd.DataFrame(values).agg(["mean", "std"]).to_numpy()
     figure, ax = plt.subplots(figsize=(7, 0.5 * len(values) + 1), layout="constrained")
-    style = {"color": "0.8", "edgecolor": "black", "linewidth": 0.8, "err_kws": {"color": "black", "linewidth": 1}}
-    sns.barplot(pd.DataFrame(values), orient="h", errorbar="sd", capsize=0.2, **style, ax=ax)
-    ax.bar_label(ax.containers[0], fmt="%.2f", padding=6)
+    bars = ax.barh(list(values), mean, xerr=sd, capsize=4, color="0.8", edgecolor="black", linewidth=0.8)
+    ax.bar_label(bars, fmt="%.2f", padding=6)
     ax.axvline(chance, color="C3", linestyle="--")
     ax.set(xlim=(0, 1.1), xlabel=label)
+    ax.invert_yaxis()
     return figure
 
 

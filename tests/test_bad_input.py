@@ -250,7 +250,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
         "--out clf",
         as_it_is,
         TRAIN,
-        "clf: holds a classifier already; name another folder, or remove",
+        "clf: holds settings.json; a new or empty folder expected",
     ),
     "out a file": ("--out real/000.png", as_it_is, TRAIN, "real/000.png: is a file; the name of a folder expected"),
     "no classifier": ("", lambda here: shutil.rmtree(here / "clf"), PREDICT, "clf/settings.json: no classifier"),

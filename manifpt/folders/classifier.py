@@ -62,8 +62,6 @@ def split_classes(folders: Folders) -> dict[str, Split]:
 
 def check_free(out: Path) -> None:
     """Raise `InputError` unless `out` can become the folder of a classifier without loss of other files."""
-    if (out / "settings.json").exists():
-        raise InputError(f"{out}: holds a classifier already; name another folder, or remove this one")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; the name of a folder expected")
     there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.exists() else set()
@@ -115,15 +113,22 @@ def train_classifier(
     curve = []
     for seen, rows, most in trainings:
         attributor = _fitted(rows, splits, most, options, progress=folders.stream.progress)
-        named = _labels(attributor, rows["test"], splits["test"].counts)
+        probability = _mean_by_picture(attributor.predict_proba(rows["test"]), splits["test"].counts)
+        named = attributor.classes_[probability.argmax(1)]
         curve.append((seen, most, (named == splits["test"].labels).mean()))
     frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
     attributor.save(out / PARTS[0])
     files.save_rows(out / PARTS[1], chunks(manifold.reference_), len(manifold.reference_))
-    means, shown = _summary(splits["test"].image_labels(), artifacts["test"], images["test"], folders.classes)
-    rule, truth = asdict(folders.stream.rule), splits["test"].labels
+    labels, rule = splits["test"].image_labels(), asdict(folders.stream.rule)
+    own = {label: np.flatnonzero(labels == label) for label in folders.classes}
     page = report_html(
-        warnings=folders.warnings, rule=rule, curve=frame, truth=truth, named=named, mean=means, images=shown
+        warnings=folders.warnings,
+        rule=rule,
+        curve=frame,
+        truth=splits["test"].labels,
+        named=named,
+        mean={label: _mean(artifacts["test"], rows) for label, rows in own.items()},
+        images={label: take(images["test"], rows[:SHOWN]) for label, rows in own.items()},
     )
     files.write_text(out / PARTS[2], page)
     settings = {"rule": rule, "traits": _traits(chain(*folders.classes.values())), "manifold": describe(manifold)}
@@ -200,27 +205,15 @@ def _fitted(
     return attributor.set_params(precision="fp32")  # so that no label depends on which images share a batch
 
 
-def _labels(attributor: Attributor, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The most probable label of each picture."""
-    return attributor.classes_[_mean_by_picture(attributor.predict_proba(rows), counts).argmax(1)]
-
-
 def _mean_by_picture(probability: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     """The mean of the rows that belong to each picture, `(pictures, C)`."""
     counts = np.asarray(counts)
     return np.add.reduceat(probability, np.cumsum(counts) - counts, axis=0) / counts[:, None]
 
 
-def _summary(
-    labels: np.ndarray, artifacts: np.ndarray, images: np.ndarray, classes: Iterable[str]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Mean artifact and first images of each class; `labels` `(n,)` are those of artifacts and images."""
-    means, shown = {}, {}
-    for label in classes:
-        own = np.flatnonzero(labels == label)
-        total = sum(take(artifacts, own[start : start + SHOWN]).sum(0) for start in range(0, len(own), SHOWN))
-        means[label], shown[label] = total / len(own), take(images, own[:SHOWN])
-    return means, shown
+def _mean(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean of some rows of a mapped array, of which few are in memory at a time."""
+    return sum(take(array, rows[start : start + SHOWN]).sum(0) for start in range(0, len(rows), SHOWN)) / len(rows)
 
 
 def _load(folder: Path) -> tuple[dict, Attributor, np.ndarray]:

@@ -14,11 +14,12 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from scipy.spatial.distance import pdist
 
 from manifpt.data.pictures import LEAST_SIDE, Picture, decode
 from manifpt.utils.errors import InputError
@@ -63,8 +64,7 @@ class Rule:
         """The images of a picture, uint8 `(m, c, size, size)`; options and errors are those of `decode`."""
         picture = decode(path, digest).convert("L" if self.channels == 1 else "RGB")
         if self.equalise:
-            encoded = io.BytesIO()
-            picture.save(encoded, "JPEG", quality=QUALITY)
+            picture.save(encoded := io.BytesIO(), "JPEG", quality=QUALITY)
             picture = Image.open(encoded)
         if self.name == "resize":
             picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS)
@@ -97,15 +97,11 @@ def differences(classes: Mapping[str, Sequence[Picture]]) -> list[str]:
     lines = []
     for trait, of in TRAITS.items():
         found = {label: Counter(map(of, pictures)) for label, pictures in classes.items()}
-        if any(a.keys() != b.keys() or _distance(a, b) > ALIKE for a, b in combinations(found.values(), 2)):
+        shares = pd.DataFrame(found).fillna(0).pipe(lambda counts: counts / counts.sum())  # (values, classes)
+        if (shares == 0).any(axis=None) or pdist(shares.T, "cityblock").max(initial=0) / 2 > ALIKE:
             told = "; ".join(f"{label}: {_shares(counts)}" for label, counts in found.items())
             lines.append(f"{trait}: classes differ ({told}); a classifier would learn that instead of the models")
     return lines
-
-
-def _distance(a: Counter, b: Counter) -> float:
-    """Total variation between two distributions of values, in [0, 1]."""
-    return sum(abs(a[value] / a.total() - b[value] / b.total()) for value in a | b) / 2
 
 
 def _shares(counts: Counter) -> str:

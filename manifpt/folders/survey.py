@@ -40,18 +40,15 @@ class Stream:
     def rows(self, some: Sequence[Picture], function: Callable[[np.ndarray], np.ndarray], key: str = "") -> np.ndarray:
         """Apply a function to the images of pictures, block by block; keep the rows in a file of the cache and map it.
 
+        Parts of many pictures have files of their own until all rows are there: an interrupted run continues after
+        the last of them.
+
         Parameters
         ----------
         function
             Maps uint8 images `(m, c, size, size)` to rows `(m, …)`.
         key
-            Names everything that `function` depends on, see `projection`. With rule, pictures and code it names the
-            file. Parts of many pictures have files of their own until all rows are there, so that an interrupted run
-            continues after the last one.
-
-        Returns
-        -------
-        Array `(n, …)` in the order of the pictures, n = `sum(rule.count(picture))`.
+            Names all that the function depends on; see `projection`.
 
         Raises
         ------
@@ -91,8 +88,8 @@ class Stream:
 
 def projection(manifold: Manifold) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """The map of a fitted manifold from images to artifacts, and the key of all that it depends on."""
-    reference, weights = [manifold.reference_], manifold.weights_
-    key = cache_key(manifold.settings_, code=__name__, data=reference, weights=weights)
+    depends = {"data": [manifold.reference_], "weights": manifold.weights_}
+    key = cache_key(manifold.settings_, code=__name__, **depends)
     return lambda block: manifold.project(block).artifact, key
 
 
@@ -168,7 +165,8 @@ def survey_folders(
     if warnings and not equalise and not all("size" in line for line in warnings):
         warnings.append("--equalise re-encodes all images alike; it hides the last compression, not earlier ones")
     warnings += [f"{label}: copies left out, {n} in all" for label, n in copies.items() if n]
-    mixed = {label: _shuffled(some) for label, some in found.items()}
+    order = {label: np.random.default_rng(0).permutation(len(some)) for label, some in found.items()}
+    mixed = {label: [found[label][index] for index in some] for label, some in order.items()}
     cut = len(mixed[REAL]) * 5 // 6
     return Folders(mixed[REAL][:cut], mixed | {REAL: mixed[REAL][cut:]}, stream, warnings)
 
@@ -193,11 +191,6 @@ def look_at(named: Mapping[str, Sequence[Path]], *, workers: int, progress: bool
     total = sum(map(len, named.values()))
     watched = iter(tqdm(described, "survey", total, unit="image", disable=None if progress else True))
     return {label: [next(watched) for _ in some] for label, some in named.items()}
-
-
-def _shuffled(some: Sequence[Picture]) -> list[Picture]:
-    """The pictures in an order that depends on their number alone."""
-    return [some[index] for index in np.random.default_rng(0).permutation(len(some))]
 
 
 def _distinct(classes: Mapping[str, Sequence[Picture]]) -> tuple[dict[str, list[Picture]], dict[str, int]]:

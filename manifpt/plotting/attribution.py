@@ -97,16 +97,9 @@ def shares(values: Mapping[str, Sequence[float]], *, chance: float, label: str) 
 
 
 def accuracies(frame: pd.DataFrame, *, column: str = "n_per_class", chance: float | None = None) -> Figure:
-    """Accuracy of each method, one row each in the order of the frame: mean over seeds, bars of one sd.
+    """Accuracy of each method, one row each in the order of the frame: mean over seeds, bars of one standard deviation.
 
-    Parameters
-    ----------
-    frame
-        Tidy rows; those of the metric ``accuracy`` are drawn.
-    column
-        The column each of whose values gets a marker.
-    chance
-        Accuracy by chance, drawn as a line.
+    The tidy rows of the metric ``accuracy`` are drawn, with a marker for each value of `column` and a line at `chance`.
     """
     shown = frame[frame["metric"] == "accuracy"]
     shown = shown.assign(method=shown["method"].map(published))
@@ -125,12 +118,9 @@ def accuracies(frame: pd.DataFrame, *, column: str = "n_per_class", chance: floa
 
 
 def gains(table: pd.DataFrame, *, control: str, level: float) -> Figure:
-    """Gain in accuracy of methods over a control; filled where it is significant.
+    """Gain in accuracy of methods over a control, filled where ``p_holm`` is below the level.
 
-    Parameters
-    ----------
-    table
-        Index: methods; columns ``gain`` and ``p_holm``, as `manifpt.experiments.ledger.comparisons` gives them.
+    The table is that of `manifpt.experiments.ledger.comparisons`, with methods as index.
     """
     table = table.sort_values("gain")
     figure, ax = plt.subplots(figsize=(7, 0.24 * len(table) + 1), layout="constrained")
@@ -162,18 +152,10 @@ def matrix(
 
 
 def embeddings(points: Mapping[str, np.ndarray], labels: np.ndarray, groups: Mapping[str, str]) -> Figure:
-    """Points in the plane, a panel an entry; each group has a marker, each class a colour and a number.
+    """Points in the plane, each with a label: title to points `(n, 2)` and labels `(n,)`, a panel a title.
 
-    The number of a class stands on the point that is nearest to the median of its points.
-
-    Parameters
-    ----------
-    points
-        Title to points `(n, 2)`.
-    labels
-        Class of each point, `(n,)`.
-    groups
-        Class to group, as a model to its family.
+    `groups` maps a class to its group, as a model to its family. Each group has a marker, each class a colour and a
+    number, which stands on the point that is nearest to the median of its points.
     """
     columns = min(3, len(points))
     rows = -(-len(points) // columns)
@@ -199,10 +181,7 @@ def embeddings(points: Mapping[str, np.ndarray], labels: np.ndarray, groups: Map
 def clusters(table: pd.DataFrame, *, paper: Mapping[str, float] | None = None) -> Figure:
     """NMI of clusters with each design variable beside its permutation null; values of the paper are crosses.
 
-    Parameters
-    ----------
-    table
-        Index: variables; columns ``nmi``, ``null_mean``, ``null_sd``.
+    The index of the table are variables, its columns ``nmi``, ``null_mean`` and ``null_sd``.
     """
     figure, ax = plt.subplots(figsize=(6.5, 2.9), layout="constrained")
     where, spread = np.arange(len(table)), 2 * table["null_sd"]

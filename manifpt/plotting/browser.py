@@ -26,10 +26,8 @@ class Browser:
 
     Attributes
     ----------
-    label, number
-        The menu and the slider; setting their `value` chooses the image.
-    picture
-        The views of the image, a PNG.
+    label, number, picture
+        The menu and the slider, whose `value` chooses the image; the views of the image, a PNG.
 
     Raises
     ------

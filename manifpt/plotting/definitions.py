@@ -14,14 +14,8 @@ from manifpt.plotting.common import legend_beside
 def plane(reference: np.ndarray, x: np.ndarray, targets: Mapping[str, np.ndarray], *, truth: np.ndarray) -> Figure:
     """Artifacts in the plane as lines from estimated points of the manifold M to points x: the paper's Figure 1.
 
-    Parameters
-    ----------
-    reference, x
-        Known points of M, `(m, 2)`, and the points that are projected, `(n, 2)`.
-    targets
-        Name of an estimator to the estimated point for each of `x`, `(n, 2)`.
-    truth
-        Points along M, `(t, 2)`.
+    Points are `(m, 2)`, the known ones of M; `(n, 2)`, x and, by the name of an estimator, its points of M; `(t, 2)`, a
+    line along M.
     """
     figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
     ax.plot(*truth.T, color="0.75", linewidth=4, zorder=0, label="manifold M")

@@ -68,13 +68,8 @@ def _draw_strip(ax: Axes, images: np.ndarray, starts: np.ndarray, *, signed: boo
 def views(image: np.ndarray, target: np.ndarray, artifact: np.ndarray) -> Figure:
     """Image, projection, artifact and log spectrum of the artifact side by side, each with its range of values.
 
-    Parameters
-    ----------
-    image
-        uint8 `(c, h, w)`.
-    target, artifact
-        float32 `(c, h, w)` in units of pixels in [0, 1]: the point on the manifold, and the image minus that point. The
-        channels of the artifact and of its spectrum are averaged; its colours end at the largest magnitude.
+    The image is uint8 `(c, h, w)`, its point on the manifold and the artifact are float32 of that shape, in units of
+    pixels in [0, 1]. Of artifact and spectrum the mean over channels is shown, up to the largest magnitude.
     """
     signed, spectrum = artifact.mean(0), freq(artifact).mean(0)
     limit = float(np.abs(signed).max())
@@ -96,14 +91,7 @@ def views(image: np.ndarray, target: np.ndarray, artifact: np.ndarray) -> Figure
 def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
     """Images above the probabilities that an attributor gives their classes; the bar of the true class is dark.
 
-    Parameters
-    ----------
-    images
-        True class to a uint8 image `(c, h, w)` of it.
-    probabilities
-        `(n, C)`, rows sum to 1.
-    classes
-        The C names.
+    Images are given by their true class, uint8 `(c, h, w)`; probabilities are `(n, C)`, in the order of the C classes.
     """
     figure, axes = panels(2, len(images), (2.6 * len(images), 3.6), sharey="row")
     for (truth, image), share, (above, below) in zip(images.items(), probabilities, axes.T, strict=True):
@@ -119,14 +107,8 @@ def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classe
 def four_spaces(image: np.ndarray, nearest: Mapping[str, np.ndarray], artifacts: Mapping[str, np.ndarray]) -> Figure:
     """A generated image and its nearest real image in each space, above the artifacts: the paper's Figure 4.
 
-    Parameters
-    ----------
-    image
-        uint8 `(c, h, w)`.
-    nearest
-        Space to the nearest real image, uint8 `(c, h, w)`.
-    artifacts
-        Space to the artifact: `(c, h, w)` is drawn as an image with symmetric limits, `(d,)` as its sorted entries.
+    Images are uint8 `(c, h, w)`. An artifact `(c, h, w)` is drawn as an image with symmetric limits, one of shape
+    `(d,)` as its sorted entries.
     """
     figure, axes = panels(2, 1 + len(nearest), (2 * (1 + len(nearest)), 4.1))
     pictures = {"generated x": image} | {f"x* in {name}": real for name, real in nearest.items()}
@@ -148,14 +130,9 @@ def four_spaces(image: np.ndarray, nearest: Mapping[str, np.ndarray], artifacts:
 
 
 def lengths(frame: pd.DataFrame, *, first: str = "real") -> Figure:
-    """Boxes of artifact lengths, a panel for each estimator; the dashed line is the median of the held-out reals.
+    """Boxes of artifact lengths, a panel for each estimator; a dashed line marks the median of the model `first`.
 
-    Parameters
-    ----------
-    frame
-        Tidy, columns ``estimator``, ``model``, ``length``.
-    first
-        The model whose median is marked.
+    The frame is tidy, with columns ``estimator``, ``model`` and ``length``.
     """
     grid = sns.catplot(
         data=frame, x="length", y="model", col="estimator", kind="box", sharex=False, height=2.6, aspect=1.0,

@@ -15,11 +15,8 @@ from manifpt.plotting.common import MARKERS, draw_image, panels
 def key_path(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
     """One row an attack: key in, image, its change by the key, image after the attack, and the key that was read.
 
-    Parameters
-    ----------
-    rows
-        Each with ``name``, ``key`` and ``read`` as bits `(d,)`, and uint8 images `(c, h, w)`: ``plain`` (without a
-        key), ``image``, ``attacked``. Bits that were read wrongly are crossed out.
+    Rows have a ``name``, ``key`` and ``read`` as bits `(d,)`, and uint8 images `(c, h, w)`: ``plain`` (without a key),
+    ``image`` and ``attacked``. Bits that were read wrongly are crossed out.
     """
     titles = ("key in", "image", "change by the key", "after the attack", "key out")
     figure, axes = panels(len(rows), len(titles), (2 * len(titles), 1.45 * len(rows) + 0.3))
@@ -51,12 +48,8 @@ def _bits(ax, bits: np.ndarray, key: np.ndarray) -> None:
 def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str = "") -> Figure:
     """Accuracy over cost, a line for each kind: means with standard deviations over seeds on both axes.
 
-    Parameters
-    ----------
-    frame
-        Columns `x`, `y` and their deviations ``<x>_sd``, ``<y>_sd``; `line`, the kind; `label`, written beside a point.
-    at
-        Column of predictions, drawn as open marks on a dotted line.
+    The frame has the columns `x` and `y`, their deviations ``<x>_sd`` and ``<y>_sd``, the kind (`line`), the text
+    beside a point (`label`), and optionally predictions (`at`), which are open marks on a dotted line.
     """
     figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
     for number, ((name, part), marker) in enumerate(zip(frame.groupby(line, sort=False), MARKERS, strict=False)):
@@ -89,10 +82,7 @@ def rates(theory: pd.DataFrame, *, x: str, measured: str, predicted: str, line: 
 def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
     """Bit accuracy after each attack, a panel a fingerprint; dark bars are of readers that know the attack.
 
-    Parameters
-    ----------
-    frame
-        Columns ``panel``, ``attack``, ``known`` (bool), ``mean``, ``sd``.
+    The frame has the columns ``panel``, ``attack``, ``known`` (bool), ``mean`` and ``sd``.
     """
     names = list(dict.fromkeys(frame["panel"]))
     attacks = list(dict.fromkeys(frame["attack"]))

@@ -12,12 +12,9 @@ from manifpt.plotting.common import legend_beside, panels
 
 
 def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Average log spectra minus that of all models, on one scale, a row for each option.
+    """Average log spectra minus that of all models, on one scale: a row for each option, a panel for each value.
 
-    Parameters
-    ----------
-    spectra
-        Option to its values, each with a spectrum `(h, w)`, zero frequency in the middle.
+    Spectra are `(h, w)`, zero frequency in the middle.
     """
     columns = max(map(len, spectra.values()))
     figure, axes = panels(len(spectra), columns, (1.5 * columns + 1.2, 1.5 * len(spectra)))
@@ -50,14 +47,8 @@ def cosines(means: Mapping[str, np.ndarray]) -> Figure:
 def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[str, float]) -> Figure:
     """Mean and standard deviation over splits of each method: a row of panels a dataset, a column a task.
 
-    Parameters
-    ----------
-    frame
-        Tidy rows, all with one number of gallery images; methods whose names begin with ``synthesis`` are coloured.
-    metric
-        The metric that is shown.
-    chance
-        Level by chance in all panels, which is dashed; or the name of the metric of `frame` that holds it.
+    Rows are tidy, with one number of gallery images; methods that begin with ``synthesis`` are coloured. The dashed
+    line is `chance`, a level or the name of the metric that holds it.
     """
     shown = frame[frame["metric"] == metric]
     shown = shown.assign(ours=shown["method"].str.startswith("synthesis"))
@@ -79,14 +70,8 @@ def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[s
 def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
     """Identification by sets of synthetic models, a row a dataset, bars of one standard deviation over seeds.
 
-    On the left over the Fréchet distance of reduced sets, on the right over the number of models in growing sets.
-
-    Parameters
-    ----------
-    frame
-        Tidy rows by `manifpt.experiments.synthesis_sets.synthesis_sets`.
-    reduced
-        Names of at most nine sets of the left panel; a set of the right one has its number of models as its name.
+    Rows are those of `manifpt.experiments.synthesis_sets`. On the left at most nine `reduced` sets over their Fréchet
+    distance; on the right growing sets, which have their number of models as a name.
     """
     datasets = frame["dataset"].unique()
     figure, axes = panels(len(datasets), 2, (9.4, 2.6 * len(datasets)), sharex="col", sharey="row")

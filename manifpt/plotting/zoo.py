@@ -31,10 +31,7 @@ def contact_sheet(classes: Mapping[str, np.ndarray], *, columns: int = 16) -> Fi
 def quality(scores: pd.DataFrame) -> Figure:
     """Scores of each model, a panel a score; lines mark those of other reals and of the PCA-Gaussian.
 
-    Parameters
-    ----------
-    scores
-        Index: models and yardsticks; columns: scores, for example ``fd``, ``precision``, ``recall``.
+    The index are models and yardsticks, the columns scores, for example ``fd``, ``precision``, ``recall``.
     """
     models = scores.drop(index=[name for name in YARDSTICKS if name in scores.index])
     size = (2.3 * len(scores.columns) + 1, 0.24 * len(models) + 1.1)

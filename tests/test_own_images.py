@@ -339,9 +339,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 def test_splits_share_no_picture_and_begin_balanced(good):
     splits = classifier.split_classes(survey_folders(good / "real", good / "generated"))
-    assert {name: len(part.pictures) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
-    assert len({picture.digest for part in splits.values() for picture in part.pictures}) == 17
-    assert splits["train"].labels[:3].tolist() == ["real", "a", "b"]
+    assert {name: len(part) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
+    assert len({picture.digest for part in splits.values() for picture in part["picture"]}) == 17
+    assert splits["train"]["label"][:3].tolist() == ["real", "a", "b"]
 
 
 def commands_of_the_readme():

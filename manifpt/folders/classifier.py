@@ -7,8 +7,8 @@ classifier.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain, zip_longest
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,31 +33,18 @@ PARTS = ("attributor.safetensors", "reference.npy", "report.html")
 SHOWN = 200  # most test images of a class whose spectra the report averages
 
 
-@dataclass(frozen=True)
-class Split:
-    """The pictures of one split, their labels, and the number of images made of each."""
-
-    pictures: list[Picture]
-    labels: np.ndarray
-    counts: np.ndarray
-
-    def image_labels(self) -> np.ndarray:
-        """The label of each image, `(sum of counts,)`."""
-        return np.repeat(self.labels, self.counts)
-
-
-def split_classes(folders: Folders) -> dict[str, Split]:
-    """Divide classes into ``train``, ``val`` and ``test``; the beginning of a split has equally many of each class."""
-    found = {}
+def split_classes(folders: Folders) -> dict[str, pd.DataFrame]:
+    """``train``, ``val`` and ``test``: frames of picture, label and count of images, in which classes take turns."""
+    splits = {}
     for name, (start, stop) in HELD_OUT_SHARE.items():
-        cut = {
-            label: [(label, picture) for picture in some[round(start * len(some)) : round(stop * len(some))]]
+        rows = [
+            (turn, picture, label, folders.stream.rule.count(picture))
             for label, some in folders.classes.items()
-        }
-        pairs = [pair for pair in chain(*zip_longest(*cut.values())) if pair]
-        counts = [folders.stream.rule.count(picture) for _, picture in pairs]
-        found[name] = Split([p for _, p in pairs], np.array([label for label, _ in pairs]), np.array(counts))
-    return found
+            for turn, picture in enumerate(some[round(start * len(some)) : round(stop * len(some))])
+        ]
+        frame = pd.DataFrame(rows, columns=["turn", "picture", "label", "count"])
+        splits[name] = frame.sort_values("turn", kind="stable", ignore_index=True)
+    return splits
 
 
 def check_free(out: Path) -> None:
@@ -105,27 +92,27 @@ def train_classifier(
     Attributor(**options).check()
     project, key = folders.fit(manifold)
     splits = split_classes(folders)
-    artifacts = {name: folders.stream.rows(part.pictures, project, key) for name, part in splits.items()}
-    images = {name: folders.stream.images(part.pictures) for name, part in splits.items()}
-    n = len(splits["train"].pictures)
+    artifacts = {name: folders.stream.rows([*part["picture"]], project, key) for name, part in splits.items()}
+    images = {name: folders.stream.images([*part["picture"]]) for name, part in splits.items()}
+    n, test = len(splits["train"]), splits["test"]
     trainings = [("control: the image itself", images, n)]
     trainings += [("artifact", artifacts, max(n // part, len(folders.classes))) for part in (4, 2, 1)]
     curve = []
     for seen, rows, most in trainings:
         attributor = _fitted(rows, splits, most, options, progress=folders.stream.progress)
-        probability = _mean_by_picture(attributor.predict_proba(rows["test"]), splits["test"].counts)
+        probability = _mean_by_picture(attributor.predict_proba(rows["test"]), test["count"])
         named = attributor.classes_[probability.argmax(1)]
-        curve.append((seen, most, (named == splits["test"].labels).mean()))
+        curve.append((seen, most, (named == test["label"]).mean()))
     frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
     attributor.save(out / PARTS[0])
     files.save_rows(out / PARTS[1], chunks(manifold.reference_), len(manifold.reference_))
-    labels, rule = splits["test"].image_labels(), asdict(folders.stream.rule)
+    labels, rule = np.repeat(test["label"], test["count"]), asdict(folders.stream.rule)
     own = {label: np.flatnonzero(labels == label) for label in folders.classes}
     page = report_html(
         warnings=folders.warnings,
         rule=rule,
         curve=frame,
-        truth=splits["test"].labels,
+        truth=test["label"].to_numpy(),
         named=named,
         mean={label: _mean(artifacts["test"], rows) for label, rows in own.items()},
         images={label: take(images["test"], rows[:SHOWN]) for label, rows in own.items()},
@@ -190,11 +177,11 @@ def predict_models(
 
 
 def _fitted(
-    rows: Mapping[str, np.ndarray], splits: Mapping[str, Split], most: int, options: dict, *, progress: bool
+    rows: Mapping[str, np.ndarray], splits: Mapping[str, pd.DataFrame], most: int, options: dict, *, progress: bool
 ) -> Attributor:
     """Trained on the first `most` pictures of the training split; its predictions are made in full precision."""
-    labels = {name: part.image_labels() for name, part in splits.items()}
-    end = splits["train"].counts[:most].sum()
+    labels = {name: np.repeat(part["label"].to_numpy(str), part["count"]) for name, part in splits.items()}
+    end = splits["train"]["count"][:most].sum()
     attributor = Attributor(**options).fit(
         rows["train"][:end],
         labels["train"][:end],

@@ -44,13 +44,13 @@ def identify(
         Before any feature is computed: a folder that does not exist, holds no image or lies in the other one; fewer
         than two models; a file that is not an image, or is smaller than 32x32.
     """
-    _check_apart(Path(gallery), Path(query))
+    for inner, outer in ((gallery, query), (query, gallery)):
+        if Path(inner).resolve().is_relative_to(Path(outer).resolve()):
+            raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
     folders = sorted(path for path in Path(gallery).glob("[!.]*") if path.is_dir())
     if len(folders) < 2:
         raise InputError(f"{gallery}: {len(folders)} folders; one of images for each model expected, at least two")
-    known = {folder.name: read_images(folder) for folder in folders}
-    asked = read_images(query)
-    remarks = _remarks(known, asked)
+    known, asked = {folder.name: read_images(folder) for folder in folders}, read_images(query)
     names = np.repeat(list(known), [len(images) for images in known.values()])
     features = crop_features([image for images in known.values() for image in images.values()], extract, size=SIZE)
     queries = crop_features(list(asked.values()), extract, size=SIZE)
@@ -62,7 +62,7 @@ def identify(
     rows = np.arange(len(cosine))
     columns = {"file": files, "model": models[first], "cosine": cosine[rows, first]}
     columns |= {"runner_up": models[second], "runner_up_cosine": cosine[rows, second]}
-    return pd.DataFrame(columns), remarks
+    return pd.DataFrame(columns), _remarks(known, asked)
 
 
 def read_images(folder: Path | str) -> dict[Path, np.ndarray]:
@@ -74,27 +74,16 @@ def read_images(folder: Path | str) -> dict[Path, np.ndarray]:
     return images
 
 
-def _check_apart(gallery: Path, query: Path) -> None:
-    """Raise `InputError` if one folder lies in the other, so that images would be in both."""
-    for inner, outer in ((gallery, query), (query, gallery)):
-        if inner.resolve().is_relative_to(outer.resolve()):
-            raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
-
-
 def _remarks(known: dict[str, dict], asked: dict[Path, np.ndarray]) -> list[str]:
-    remarks = []
-    if len(asked) == 1:
-        remarks.append("query: 1 image; several of one model, judged together, are more certain")
-    sizes = {image.shape[1:] for image in asked.values()}
-    others = {image.shape[1:] for images in known.values() for image in images.values()} - sizes
-    if len(sizes) > 1:
-        remarks.append(f"query: images of {len(sizes)} sizes ({_listed(sizes)}), none resized")
-    if others:
-        remarks.append(f"gallery: images of other sizes than the query's ({_listed(others)}), none resized")
-    if few := [name for name, images in known.items() if len(images) < FEW]:
-        remarks.append(f"gallery: fewer than {FEW} images of {', '.join(few)}")
-    return remarks
-
-
-def _listed(sizes: set[tuple[int, int]]) -> str:
-    return ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:4]) + (", …" if len(sizes) > 4 else "")
+    """Reasons to doubt the answer, one line each."""
+    sizes = {image.shape[:0:-1] for image in asked.values()}  # (w, h)
+    others = {image.shape[:0:-1] for images in known.values() for image in images.values()} - sizes
+    few = [name for name, images in known.items() if len(images) < FEW]
+    listed, listed_others = (", ".join(f"{w}x{h}" for w, h in sorted(some)[:4]) for some in (sizes, others))
+    lines = {
+        "query: 1 image; several of one model, judged together, are more certain": len(asked) == 1,
+        f"query: images of {len(sizes)} sizes ({listed}), none resized": len(sizes) > 1,
+        f"gallery: images of other sizes than the query's ({listed_others}), none resized": others,
+        f"gallery: fewer than {FEW} images of {', '.join(few)}": few,
+    }
+    return [line for line, applies in lines.items() if applies]

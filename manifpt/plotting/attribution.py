@@ -18,16 +18,9 @@ INPUTS = {  # of a learning curve, in the order of the legend
     "control-raw": "control: the image itself",
     "control-random-rgb": "control: minus a random real",
 }
-PUBLISHED = {  # names in the paper's tables
-    "mccloskey18": "McClo18",
-    "nataraj19": "Nataraj19",
-    "durall20": "Durall20",
-    "dzanic20": "Dzanic20",
-    "wang20": "Wang20",
-    "marra18": "Marra18",
-    "marra19": "Marra19",
-    "yu19": "Yu19",
-} | {f"manifpt-{space}-nearest": f"ManiFPT {space.upper()}" for space in ("rgb", "freq", "sl", "ssl")}
+BASELINES = ("nataraj19", "durall20", "dzanic20", "wang20", "marra18", "marra19", "yu19")
+PUBLISHED = {"mccloskey18": "McClo18"} | {name: name.capitalize() for name in BASELINES}  # names in the paper's tables
+PUBLISHED |= {f"manifpt-{space}-nearest": f"ManiFPT {space.upper()}" for space in ("rgb", "freq", "sl", "ssl")}
 
 
 def published(method: str) -> str:

@@ -18,15 +18,12 @@ from manifpt.utils.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the exact projection.")
-for group, name in (
-    (folders.attribute, "attribute"),
-    (bench, "bench"),
-    (zoo.data, "data"),
-    (latent.latent, "latent"),
-    (synthesis.synthesis, "synthesis"),
-    (zoo.zoo, "zoo"),
-):
-    app.add_typer(group, name=name)
+app.add_typer(folders.attribute, name="attribute")
+app.add_typer(bench, name="bench")
+app.add_typer(zoo.data, name="data")
+app.add_typer(latent.latent, name="latent")
+app.add_typer(synthesis.synthesis, name="synthesis")
+app.add_typer(zoo.zoo, name="zoo")
 UsageError = typer.BadParameter.__base__  # of the click that this typer works with
 
 
@@ -111,9 +108,7 @@ def readme() -> None:
     typer.echo(f"README.md: {', '.join(written)}, notebooks/overview.png")
 
 
-app.command(epilog="Example: manifpt fingerprint real/ generated/ --estimator tangent --out fp.npz")(
-    folders.fingerprint
-)
+app.command(epilog="Example: manifpt fingerprint real/ generated/ --out fp.npz")(folders.fingerprint)
 
 
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")

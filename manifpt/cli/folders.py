@@ -37,9 +37,9 @@ def fingerprint(
 ) -> None:
     """Write the artifacts of every model, and of held-out real images, to one file."""
     from manifpt.folders.fingerprint import make_manifold, write_fingerprints
-    from manifpt.utils import files
+    from manifpt.utils.files import check_writable
 
-    files.check_writable(out, ending=".npz")
+    check_writable(out, ending=".npz")
     manifold = make_manifold(space, estimator, k)
     folders = _survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers)
     typer.echo(write_fingerprints(folders, manifold, out).to_string(index=False, float_format="%.3f"))

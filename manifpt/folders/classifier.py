@@ -51,8 +51,7 @@ def check_free(out: Path) -> None:
     """Raise `InputError` unless `out` can become the folder of a classifier without loss of other files."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; the name of a folder expected")
-    there = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.exists() else set()
-    if other := sorted(there - set(PARTS)):
+    if other := sorted({path.name for path in out.glob("[!.]*")} - set(PARTS)):
         raise InputError(f"{out}: holds {other[0]}; a new or empty folder expected")
     files.check_writable(out / "settings.json")
 
@@ -163,12 +162,11 @@ def predict_models(
         stream.rule.check(picture)
     rows = stream.rows(some, *projection(make_manifold(**settings["manifold"]).fit(reference)))
     probability = _mean_by_picture(attributor.predict_proba(rows), [stream.rule.count(picture) for picture in some])
-    frame = pd.DataFrame(probability, columns=[f"p({label})" for label in attributor.classes_])
-    frame.insert(0, "probability", probability.max(1))
-    frame.insert(0, "label", attributor.classes_[probability.argmax(1)])
-    frame.insert(0, "file", [str(path) if path == images else str(path.relative_to(images)) for path in found])
+    names = [str(path) if path == images else str(path.relative_to(images)) for path in found]
+    columns = {"file": names, "label": attributor.classes_[probability.argmax(1)], "probability": probability.max(1)}
+    columns |= {f"p({label})": probability[:, number] for number, label in enumerate(attributor.classes_)}
     with files.atomic(csv) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.4f")
+        pd.DataFrame(columns).to_csv(temporary, index=False, float_format="%.4f")
     return [
         f"{trait} {', '.join(new[:3])} was not in training; the labels may rest on that"
         for trait, values in _traits(some).items()

@@ -81,7 +81,10 @@ def write_fingerprints(folders: Folders, manifold: Manifold, out: Path | str) ->
         for label, rows in artifacts.items():
             with archive.open(zipfile.ZipInfo(f"artifacts/{label}.npy"), "w", force_zip64=True) as member:
                 files.write_rows(member, chunks(rows), len(rows))
-    norms = {label: _norms(rows) for label, rows in artifacts.items()}
+    norms = {
+        label: np.concatenate([np.linalg.norm(some.reshape(len(some), -1), axis=1) for some in chunks(rows)])
+        for label, rows in artifacts.items()
+    }
     lengths = {label: calibrated(some, norms[REAL]) for label, some in norms.items()}
     table = [(label, len(norms[label]), found["mean_generated"], found["auc"]) for label, found in lengths.items()]
     return pd.DataFrame(table, columns=["class", "images", "mean", "auc"])
@@ -98,8 +101,3 @@ def load_fingerprints(path: Path | str) -> dict[str, Fingerprint]:
         raise
     except Exception as error:  # a damaged archive may raise anything
         raise InputError(f"{path}: no fingerprints ({error}); a file of `manifpt fingerprint` expected") from error
-
-
-def _norms(artifacts: np.ndarray) -> np.ndarray:
-    """Euclidean norm of each row, float64 `(n,)`."""
-    return np.concatenate([np.linalg.norm(rows.reshape(len(rows), -1), axis=1) for rows in chunks(artifacts)])

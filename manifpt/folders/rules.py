@@ -83,11 +83,6 @@ def check_rule(name: str, size: int | None) -> None:
         raise InputError(f"size: {size!r}; a whole number from {LEAST_SIDE} on expected")
 
 
-def common_size(pictures: Sequence[Picture]) -> int:
-    """The smallest side of all pictures, 64 at most."""
-    return min(USUAL_SIZE, *(min(picture.width, picture.height) for picture in pictures))
-
-
 def differences(classes: Mapping[str, Sequence[Picture]]) -> list[str]:
     """One line for each native trait in which classes differ, with the values of every class.
 

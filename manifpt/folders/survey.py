@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from manifpt.data import pictures
 from manifpt.data.pictures import Picture
 from manifpt.data.real import FEWEST, REAL
-from manifpt.folders.rules import Rule, check_rule, common_size, differences
+from manifpt.folders.rules import USUAL_SIZE, Rule, check_rule, differences
 from manifpt.manifold import Manifold
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key
@@ -158,7 +158,8 @@ def survey_folders(
         raise InputError(f"{real}: {len(found[REAL])} different images; {FEWEST} at least are needed as real images")
     everything = [picture for some in found.values() for picture in some]
     channels = 1 if all(picture.grey for picture in everything) else 3
-    stream = Stream(Rule(rule, size or common_size(everything), channels, equalise), workers, progress)
+    size = size or min(USUAL_SIZE, *(min(picture.width, picture.height) for picture in everything))
+    stream = Stream(Rule(rule, size, channels, equalise), workers, progress)
     for picture in everything:
         stream.rule.check(picture)
     warnings = differences(found)

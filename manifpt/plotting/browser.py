@@ -42,9 +42,9 @@ class Browser:
             raise InputError(f"manifold: in space {manifold.space!r}, whose points are no images; 'rgb' expected")
         self.classes, self.manifold = classes, manifold
         self.label = ipywidgets.Dropdown(options=list(classes), description="class")
-        self.number = ipywidgets.IntSlider(description="image", max=len(classes[self.label.value]) - 1)
+        self.number = ipywidgets.IntSlider(description="image")
         self.picture = ipywidgets.Image(format="png")
-        self.label.observe(self._other_class, "value")
+        self.label.observe(self._draw, "value")
         self.number.observe(self._draw, "value")
         self._draw()
 
@@ -54,13 +54,11 @@ class Browser:
         text = f"images of {', '.join(self.classes)}"
         return widget._repr_mimebundle_() | {"image/png": picture, "text/plain": text}
 
-    def _other_class(self, _) -> None:
-        self.number.max = len(self.classes[self.label.value]) - 1
-        self._draw()
-
     def _draw(self, _=None) -> None:
-        images = self.classes[self.label.value][self.number.value][None]
-        found = self.manifold.project(images)
-        figure = plotting.views(images[0], found.target[0], found.artifact[0])
+        images = self.classes[self.label.value]
+        self.number.max = len(images) - 1
+        image = images[self.number.value]
+        found = self.manifold.project(image[None])
+        figure = plotting.views(image, found.target[0], found.artifact[0])
         figure.suptitle(f"{self.label.value}, image {self.number.value}")
         self.picture.value = plotting.png(figure)

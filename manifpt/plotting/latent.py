@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -63,7 +62,6 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    sns.despine(figure)
     return figure
 
 
@@ -75,7 +73,6 @@ def rates(theory: pd.DataFrame, *, x: str, measured: str, predicted: str, line: 
         (curve,) = ax.plot(part[x], part[predicted], linewidth=1)
         ax.plot(part[x], part[measured], marker, color=curve.get_color(), label=f"{line} {name:g}")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="lines: theory")
-    sns.despine(figure)
     return figure
 
 
@@ -100,5 +97,4 @@ def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
     axes[0, 0].invert_yaxis()
     patches = [Patch(color=bars[known][1], label=who) for known, who in ((False, "unknown"), (True, "known"))]
     figure.legend(handles=patches, frameon=False, loc="outside upper right", ncols=2, title="attack to the reader")
-    sns.despine(figure)
     return figure

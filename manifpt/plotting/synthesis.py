@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from sklearn.metrics.pairwise import cosine_similarity
 
+from manifpt.plotting.attribution import matrix
 from manifpt.plotting.common import legend_beside, panels
 
 
@@ -34,14 +35,8 @@ def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 def cosines(means: Mapping[str, np.ndarray]) -> Figure:
     """Cosines between the mean features of models, `(d,)` each."""
-    rows = np.stack([*means.values()])
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    side = 0.34 * len(rows) + 1.8
-    figure, ax = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
-    sns.heatmap(pd.DataFrame(rows @ rows.T, list(means), list(means)), cmap="Greys", vmax=1, square=True, ax=ax)
-    ax.tick_params(length=0, axis="y", rotation=0)
-    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=45, ha="right")
-    return figure
+    similarity = cosine_similarity(np.stack([*means.values()]))
+    return matrix(pd.DataFrame(similarity, list(means), list(means)), label="cosine", vmax=1)
 
 
 def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[str, float]) -> Figure:

@@ -33,7 +33,7 @@ def quality(scores: pd.DataFrame) -> Figure:
 
     The index are models and yardsticks, the columns scores, for example ``fd``, ``precision``, ``recall``.
     """
-    models = scores.drop(index=[name for name in YARDSTICKS if name in scores.index])
+    models = scores.drop(index=[*YARDSTICKS], errors="ignore")
     size = (2.3 * len(scores.columns) + 1, 0.24 * len(models) + 1.1)
     figure, (axes,) = panels(1, len(scores.columns), size, sharey=True)
     for ax, (name, values) in zip(axes, models.items(), strict=True):

@@ -229,7 +229,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "no npz": ("--out real/000.png", as_it_is, FINGERPRINT, "real/000.png: a .npz file is written; use a name that"),
     "no csv": ("--csv real/000.png", as_it_is, PREDICT, "real/000.png: a .csv file is written; use a name that ends"),
-    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "k must be a whole number from 1"),
+    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "n_neighbors must be a whole number from 1"),
     "out a folder": ("", made("new/fp.npz"), FINGERPRINT, "new/fp.npz: is a folder; the name of a file expected"),
     "out in a file": (
         "",
@@ -343,15 +343,21 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda _: Fingerprint("m", "rgb", "nearest", [["a"]]),
         "artifacts: <U1 of shape (1, 1); at least 1 point",
     ),
-    "dtype": (lambda _: Manifold().fit(IMAGES / 255), "reference: a uint8 numpy array expected, not float64"),
-    "shape": (lambda _: Manifold().fit(IMAGES[:, 0]), "reference: shape (n, c, h, w) with n > 0 and c 1 or 3 expected"),
+    "dtype": (
+        lambda _: Manifold().fit(IMAGES / 1.0),
+        "X: floats from 0 to 255; floats in [0, 1] expected: perhaps x / 255",
+    ),
+    "shape": (
+        lambda _: Manifold().fit(IMAGES[0, 0]),
+        "X: shape (8, 8) may be a single image; a batch expected: x[None]",
+    ),
     "channels": (
         lambda _: Manifold().fit(IMAGES).project(IMAGES.repeat(3, axis=1)),
         "images: shape (n, 1, 8, 8) as the reference set expected, not (30, 3, 8, 8)",
     ),
     "neighbours": (
         lambda _: Manifold(estimator="tangent").fit(IMAGES),
-        "k = 64 neighbours, but the reference set has 30 images",
+        "n_neighbors: 64, but the reference set has 30 images",
     ),
     "across splits": (
         lambda _: check_disjoint(train=IMAGES[:9], test=IMAGES[8:]),
@@ -429,7 +435,7 @@ def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
-    monkeypatch.setattr("manifpt.embeddings.urlopen", offline)
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     (here / "real/bad.png").write_text("never read")
     message = "space 'sl:resnet50': weights are not on this machine and not downloadable"
     check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)

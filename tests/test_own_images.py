@@ -157,7 +157,7 @@ def test_fingerprints_depend_on_the_images_alone(tmp_path, good, fresh, monkeypa
         monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / f"home{number}"))
         monkeypatch.setattr(survey, "BLOCK", block)
         found = survey.survey(folder / "real", folder / "generated", workers=workers, **options)
-        own.fingerprint(found, Manifold(estimator="tangent", k=5), tmp_path / "fp.npz")
+        own.fingerprint(found, Manifold(estimator="tangent", n_neighbors=5), tmp_path / "fp.npz")
         written.append((tmp_path / "fp.npz").read_bytes())
     assert written[0] == written[1] == written[2]
 

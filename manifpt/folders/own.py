@@ -56,12 +56,8 @@ def fingerprint(folders: Folders, chosen: Manifold, out: Path | str) -> pd.DataF
         files.check_room(out, n * rule.channels * rule.size**2 * np.float32().itemsize)
     see, key = folders.fit(chosen)
     artifacts = {label: folders.stream.rows(some, see, key) for label, some in folders.classes.items()}
-    settings = {
-        "space": chosen.space,
-        "estimator": chosen.estimator,
-        "k": chosen.n_neighbors,
-        **asdict(folders.stream.rule),
-    }
+    settings = {"space": chosen.space, "estimator": chosen.estimator, "k": chosen.n_neighbors}
+    settings |= asdict(folders.stream.rule)
     settings["files"] = {label: [p.path.name for p in some] for label, some in folders.classes.items()}
     with files.atomic(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         with archive.open(zipfile.ZipInfo("settings.npy"), "w") as member:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from manifpt.utils import files, paths
-from manifpt.utils.arrays import chunks
 
 
 def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iterable[Path | str] = ()) -> str:
@@ -39,10 +38,8 @@ def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iter
 
 def array_checksum(array: np.ndarray) -> str:
     """SHA-256 of an array's dtype, shape and values, in hexadecimal."""
-    digest = hashlib.sha256(repr((array.dtype.str, array.shape)).encode())
-    for some in chunks(np.atleast_1d(array)):
-        digest.update(np.ascontiguousarray(some))
-    return digest.hexdigest()
+    about = repr((array.dtype.str, array.shape)).encode()
+    return hashlib.sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 @lru_cache

@@ -8,6 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from manifpt import embeddings
 from manifpt.data.real import load_real_labels
 from manifpt.embeddings import embed, freq, weights_of
+from manifpt.manifold import Manifold
 from manifpt.nn import barlow_twins, pretrained
 from manifpt.utils import files, paths
 from manifpt.utils.compute import seeded
@@ -237,6 +238,26 @@ def test_networks_of_every_real_set_ship(dataset, channels, noise):
     weights_of(f"ssl:{dataset}")
     assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 128)
     assert dncnn.load(dataset=dataset)[0].in_channels == channels
+
+
+@pytest.mark.parametrize("estimator", ["nearest", "denoiser"])
+def test_a_network_that_was_trained_anew_is_used_at_once(tmp_path, monkeypatch, noise, estimator):
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
+    kind, space = ("denoiser", "rgb") if estimator == "denoiser" else ("ssl", "ssl")
+    tensors, settings = files.load_tensors(paths.data() / "networks" / f"{kind}-photos.safetensors")
+    path = tmp_path / "networks" / f"{kind}-photos.safetensors"
+    reference, images = noise(9, 3), noise(2, 3, seed=1)
+    manifold, found = Manifold(space, estimator=estimator, dataset="photos"), []
+    for scale in (1, 2):
+        files.save_tensors(path, {name: tensor * scale for name, tensor in tensors.items()}, settings)
+        if scale == 2:  # what was fitted keeps the network that its reference was embedded by
+            assert (manifold.transform(images) == found[0]).all()
+        found.append(manifold.fit(reference).transform(images))
+        assert manifold.weights_ == [path]
+    assert np.abs(found[1] - found[0]).max() > 0.01
+    if space == "ssl":
+        expected = manifold.project(images).target + found[1]
+        np.testing.assert_allclose(embed(images, "ssl:photos"), expected, rtol=1e-5, atol=1e-3)
 
 
 def test_a_network_trained_at_home_takes_the_place_of_the_one_that_ships(tmp_path, monkeypatch):

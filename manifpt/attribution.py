@@ -62,9 +62,9 @@ class Attributor(ClassifierMixin, BaseEstimator):
     Examples
     --------
     >>> artifacts = np.random.default_rng(0).normal(size=(40, 6)) + np.repeat([[0], [3]], 20, axis=0)
-    >>> attributor = Attributor(epochs=2).fit(artifacts, ["dcgan"] * 20 + ["real"] * 20)
-    >>> attributor.predict(artifacts[[0, -1]])
-    array(['dcgan', 'real'], dtype='<U5')
+    >>> attributor = Attributor(epochs=1).fit(artifacts, ["dcgan"] * 20 + ["real"] * 20)
+    >>> attributor.predict_proba(artifacts[:5]).shape, attributor.classes_.tolist()
+    ((5, 2), ['dcgan', 'real'])
     """
 
     def __init__(

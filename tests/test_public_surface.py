@@ -21,11 +21,17 @@ DOCUMENTED = ["attribution", "data.real", "embeddings", "fingerprints", "manifol
 DOCUMENTED += ["zoo.dataset"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_step(one_thread):
+    """Trainings of one step an epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recipes.RECIPES, "short", replace(recipes.RECIPES["short"], steps=1))
+        yield
+
+
 def test_public_names():
-    names = ["Attributor", "Fingerprint", "InputError", "Manifold", "embed", "key_figure", "load_gm", "load_real"]
-    packages = ["experiments", "folders", "latent", "metrics", "plotting", "synthesis", "zoo"]
-    assert set(names + packages) <= set(dir(manifpt))
-    assert all(getattr(manifpt, name).__name__ == name for name in names)
+    assert set(dir(manifpt)) >= PUBLIC | ROOMS
+    assert all(getattr(manifpt, name).__name__ == name for name in PUBLIC)
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", manifpt.__version__)
     with pytest.raises(AttributeError, match="nothing"):
         manifpt.nothing  # noqa: B018
@@ -54,7 +60,6 @@ def test_python_blocks_of_the_readme(monkeypatch, tmp_path):
     """In order, in one namespace and an empty folder; the shell's registry of keys is made in Python."""
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(recipes.RECIPES, "short", replace(recipes.RECIPES["short"], steps=1))
     run(re.search(r"^manifpt latent register .*$", README, re.M)[0])
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
     assert len(blocks) >= 2

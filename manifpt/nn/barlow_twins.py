@@ -57,15 +57,7 @@ def barlow_loss(a: Tensor, b: Tensor) -> Tensor:
     return on + OFF_DIAGONAL * (squares.sum() - on)
 
 
-def train_ssl(
-    reference: np.ndarray,
-    *,
-    dataset: str,
-    steps: int = 600,
-    seed: int = 0,
-    device: str = "auto",
-    folder: Path | None = None,
-) -> Path:
+def train_ssl(reference: np.ndarray, *, dataset: str, steps: int = 600, seed: int = 0, device: str = "auto") -> Path:
     """Train the features of a real set, uint8 `(n, c, 32, 32)`: at most 20 minutes on 2 cores. Returns its checkpoint.
 
     AdamW at 1e-3, with a warm-up of 50 steps and linear decay to zero; 256 images a step.
@@ -81,14 +73,11 @@ def train_ssl(
         views = torch.cat([augment(clean), augment(clean)]).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
         with autocast(views.device):
             features = backbone(views)
-        loss = barlow_loss(*(head(half) for half in features.float().chunk(2)))
-        descend(optimiser, loss)
-        return {"loss": loss.item()}
+        return {"loss": descend(optimiser, barlow_loss(*(head(half) for half in features.float().chunk(2))))}
 
     modules = {"backbone": backbone, "projector": head}
     training = Training(modules, {"adamw": optimiser}, update, "backbone", decay=0.98, factor=warm_up_and_decay)
-    options = {"dataset": dataset, "steps": steps, "batch_size": 256, "seed": seed, "folder": folder}
-    return train_network("ssl", training, reference, **options)
+    return train_network("ssl", training, reference, dataset=dataset, steps=steps, batch_size=256, seed=seed)
 
 
 def warm_up_and_decay(step: int, steps: int) -> float:

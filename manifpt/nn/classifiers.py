@@ -32,15 +32,10 @@ HIDDEN = 512  # units of the mlp
 
 
 class Classifier(nn.Module):
-    """Logits of float32 artifacts.
+    """Map float32 artifacts to logits; `body` maps standardised artifacts to features `(n, width)`.
 
-    Parameters
-    ----------
-    body : nn.Module
-        Standardised artifacts to features `(n, width)`: the penultimate layer.
-    width, classes : int
-    mean, sd : float32 tensors of shape (c, 1, 1) or (d,)
-        Taken off and divided by, for each channel of an image or each entry of a vector; saved with the weights.
+    `mean` and `sd`, of each channel `(c, 1, 1)` or each entry of a vector `(d,)`, standardise artifacts, and are saved
+    with the weights.
     """
 
     def __init__(self, body: nn.Module, *, width: int, classes: int, mean: Tensor, sd: Tensor):
@@ -106,8 +101,6 @@ def build_classifier(
     ----------
     name
         One of `NETWORKS`.
-    classes
-        Number of logits.
     mean, sd : arrays of shape (c, 1, 1) or (d,)
         Of the training artifacts; their shape tells the number of channels or of entries.
     weights
@@ -225,13 +218,9 @@ class Schedule:
             return torch.optim.SGD(network.parameters(), momentum=0.9, weight_decay=1e-4, **options)
         return torch.optim.AdamW(network.parameters(), weight_decay=0.01, **options)
 
-    def steps_of(self, n: int) -> int:
-        """Steps of an epoch over `n` rows."""
-        return self.steps or math.ceil(n / self.batch_size)
-
     def rows(self, n: int, *, seed: int, epoch: int) -> np.ndarray:
         """Which of `n` rows each step of an epoch sees: integers `(steps, batch_size)`, from fresh shuffles."""
-        steps, rng = self.steps_of(n), np.random.default_rng([seed, epoch])
+        steps, rng = self.steps or math.ceil(n / self.batch_size), np.random.default_rng([seed, epoch])
         shuffles = [rng.permutation(n) for _ in range(math.ceil(steps * self.batch_size / n))]
         return np.concatenate(shuffles)[: steps * self.batch_size].reshape(steps, -1)  # (step, row of the batch)
 
@@ -260,10 +249,8 @@ def train_classifier(
     ----------
     n
         Number of training rows.
-    loss
-        Scalar loss of the given rows.
-    evaluate
-        Loss and accuracy on validation data; None keeps the last epoch.
+    loss, evaluate
+        Scalar loss of given rows; loss and accuracy on validation data, or None to keep the last epoch.
     path, progress
         See `manifpt.nn.train.run_training`; the name of the file has to tell all that the result depends on.
 
@@ -277,18 +264,16 @@ def train_classifier(
     FloatingPointError
         The loss is no longer finite.
     """
-    optimiser, per_epoch = schedule.optimiser(network), schedule.steps_of(n)
+    optimiser, rows = schedule.optimiser(network), lru_cache(1)(partial(schedule.rows, n, seed=seed))
+    per_epoch = len(rows(epoch=1))
     modules = {"network": network.train(), "best": copy.deepcopy(network)}
     record = {"history": [], "best_epoch": 0, "losses": []}
-    rows = lru_cache(1)(partial(schedule.rows, n, seed=seed))
 
     def update(some: np.ndarray, step: int) -> dict[str, float]:
-        value = loss(some)
-        descend(optimiser, value)
-        record["losses"].append(value.item())
+        record["losses"].append(value := descend(optimiser, loss(some)))
         if (step + 1) % per_epoch == 0:
             end_epoch(len(record["history"]) + 1)
-        return {"loss": value.item()}
+        return {"loss": value}
 
     def end_epoch(epoch: int) -> None:
         history, mean = record["history"], float(torch.tensor(record["losses"]).mean())
@@ -304,13 +289,10 @@ def train_classifier(
         record["losses"].clear()
         network.train()
 
-    run_training(
-        Training(modules, {"optimiser": optimiser}, update, factor=schedule.factor, record=record),
-        lambda step: rows(epoch=step // per_epoch + 1)[step % per_epoch],
-        steps=schedule.epochs * per_epoch,
-        seed=seed,
-        path=path,
-        progress=progress,
-    )
+    def batch(step: int) -> np.ndarray:
+        return rows(epoch=step // per_epoch + 1)[step % per_epoch]
+
+    training = Training(modules, {"optimiser": optimiser}, update, factor=schedule.factor, record=record)
+    run_training(training, batch, steps=schedule.epochs * per_epoch, seed=seed, path=path, progress=progress)
     network.load_state_dict(modules["best"].state_dict())
     return record["history"], record["best_epoch"]

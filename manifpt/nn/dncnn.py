@@ -33,13 +33,7 @@ class DnCNN(nn.Sequential):
 
 
 def train_denoiser(
-    reference: np.ndarray,
-    *,
-    dataset: str,
-    steps: int = 700,
-    seed: int = 0,
-    device: str = "auto",
-    folder: Path | None = None,
+    reference: np.ndarray, *, dataset: str, steps: int = 700, seed: int = 0, device: str = "auto"
 ) -> Path:
     """Train the denoiser of a real set, uint8 `(n, c, h, w)`: at most 5 minutes on 2 cores. Returns its checkpoint."""
     network = build_network(DnCNN, reference.shape[1], seed=seed, device=device)
@@ -50,13 +44,10 @@ def train_denoiser(
         noise = torch.randn_like(clean) * MAX_SIGMA * torch.rand(len(clean), 1, 1, 1, device=clean.device)
         with autocast(clean.device):
             predicted = network(clean + noise)
-        loss = (predicted.float() - noise).square().mean()
-        descend(optimiser, loss)
-        return {"rmse": loss.item() ** 0.5}
+        return {"rmse": descend(optimiser, (predicted.float() - noise).square().mean()) ** 0.5}
 
     training = Training({"dncnn": network}, {"adam": optimiser}, update, "dncnn", decay=0.98, factor=linear_decay)
-    options = {"dataset": dataset, "steps": steps, "batch_size": 64, "seed": seed, "folder": folder}
-    return train_network("denoiser", training, reference, **options)
+    return train_network("denoiser", training, reference, dataset=dataset, steps=steps, batch_size=64, seed=seed)
 
 
 def load_denoiser(*, dataset: str | None = None, reference: np.ndarray | None = None) -> DnCNN:

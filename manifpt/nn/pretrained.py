@@ -20,15 +20,7 @@ LITE = ((0.498,) * 3, (0.502,) * 3)  # mean and deviation that EfficientNet-Lite
 
 
 def train_network(
-    kind: str,
-    training: Training,
-    reference: np.ndarray,
-    *,
-    dataset: str,
-    steps: int,
-    batch_size: int,
-    seed: int,
-    folder: Path | None = None,
+    kind: str, training: Training, reference: np.ndarray, *, dataset: str, steps: int, batch_size: int, seed: int
 ) -> Path:
     """Train on reference images and save the averaged network; interrupted training continues. Returns its path."""
     network = training.modules[training.averaged]
@@ -43,7 +35,7 @@ def train_network(
 
     state = state_path(paths.runs() / "networks" / f"{kind}-{dataset}", settings, training)
     seconds = run_training(training, batch, steps=steps, seed=seed, path=state)
-    path = (folder or paths.home() / "networks") / f"{kind}-{dataset}.safetensors"
+    path = paths.home() / "networks" / f"{kind}-{dataset}.safetensors"
     files.save_network(path, training.average.module, settings | {"seconds": round(seconds, 1)})
     return path
 
@@ -64,7 +56,7 @@ def load_network(
     return network.eval()
 
 
-def network_path(kind: str, *, dataset: str | None = None, reference: np.ndarray | None = None) -> Path:
+def network_path(kind: str, dataset: str | None = None, reference: np.ndarray | None = None) -> Path:
     """The checkpoint of a real set's network; one that the user trained takes the place of a committed one.
 
     Parameters

@@ -1,4 +1,4 @@
-r"""The one training loop: seeded step by step, and resumed after a kill to the same result, bit for bit.
+"""The one training loop: seeded step by step, and resumed after a kill to the same result, bit for bit.
 
 Every step draws its random numbers from a generator seeded by ``(seed, step)`` alone. The state of a training is one
 ``.safetensors`` file, replaced atomically; its name is a hash of the settings, the data and the code, so that changed
@@ -74,6 +74,7 @@ class Training:
         if self.averaged:
             network = self.modules[self.averaged]
             self.average = AveragedModel(network, multi_avg_fn=self._move_average, use_buffers=True)
+            self.modules = self.modules | {"average": self.average}
 
     @torch.no_grad()
     def _move_average(self, averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
@@ -83,30 +84,24 @@ class Training:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all tensors, by name."""
-        parts = {f"module.{name}": module.state_dict() for name, module in self.modules.items()}
-        if self.average:
-            parts["average"] = self.average.state_dict()
+        tensors = nn.ModuleDict(self.modules).state_dict(prefix="module.")
         for name, optimiser in self.optimisers.items():
-            entries = optimiser.state_dict()["state"].items()
-            parts |= {f"optimiser.{name}.{index}": entry for index, entry in entries}
-        tensors = {f"{part}.{key}": value for part, entry in parts.items() for key, value in entry.items()}
+            for index, entry in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{name}.{index}.{key}": value for key, value in entry.items()}
         return {key: torch.as_tensor(value).clone() for key, value in tensors.items() if value is not None}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over the tensors of `state`, moments in the memory layout of their weights, as fused optimisers need."""
-        for name, module in self.modules.items():
-            module.load_state_dict(_below(state, f"module.{name}."))
-        if self.average:
-            self.average.load_state_dict(_below(state, "average."))
+        nn.ModuleDict(self.modules).load_state_dict(_below(state, "module."))
         for name, optimiser in self.optimisers.items():
-            groups, entries = optimiser.state_dict()["param_groups"], {}
             weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            entries = {index: {} for index in range(len(weights))}
             for key, tensor in _below(state, f"optimiser.{name}.").items():
                 index, _, what = key.partition(".")
                 if tensor.shape == (weight := weights[int(index)]).shape:
                     tensor = torch.empty_like(weight).copy_(tensor)
-                entries.setdefault(int(index), {})[what] = tensor
-            optimiser.load_state_dict({"state": entries, "param_groups": groups})
+                entries[int(index)][what] = tensor
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": entries})
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -119,29 +114,19 @@ def state_path(folder: Path, settings: object, training: Training) -> Path:
 
 
 def run_training(
-    training: Training,
-    batch: Callable[[int], Any],
-    *,
-    steps: int,
-    seed: int,
-    path: Path | None = None,
-    progress: bool = False,
+    training: Training, batch: Callable, *, steps: int, seed: int, path: Path | None = None, progress: bool = False
 ) -> float:
-    """Take the steps of a training; those that a state at `path` has behind it are not taken again.
+    """Train, from the step on that a state at `path` has reached; return the seconds spent, over all interruptions.
 
     Parameters
     ----------
     batch
-        Step number to a batch; called inside the step's seeded block.
+        ``batch(step)`` gives what a step is taken on; its random numbers are the step's own.
     path
         Where the state is saved once a minute and at the end; see `state_path`. A damaged file is put aside, with a
         warning, and the training starts anew. None saves nothing.
     progress
         Show a bar.
-
-    Returns
-    -------
-    Seconds spent in steps, over all parts of an interrupted run.
     """
     first, spent = _resumed(training, path) if path and path.exists() else (0, 0.0)
     schedulers = []
@@ -180,11 +165,14 @@ def _resumed(training: Training, path: Path) -> tuple[int, float]:
     return header["step"], header["seconds"]
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of the optimiser down the loss."""
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None) -> float:
+    """Take one step of the optimiser, with the norm of the gradient limited to `clip`; return the loss."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], clip)
     optimiser.step()
+    return loss.item()
 
 
 def random_batches(images: Tensor, batch_size: int) -> Callable[[int], Tensor]:

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from manifpt.embeddings import check_images
 from manifpt.nn.barlow_twins import Backbone
-from manifpt.nn.train import Training, random_batches, run_training, state_path
+from manifpt.nn.train import Training, descend, random_batches, run_training, state_path
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.utils import files, paths
@@ -168,9 +168,7 @@ def train_extractor(
     """
     config = config or ExtractorConfig()
     for images in reals:
-        check_images(images, "reals")
-        if images.shape[2:] != (SIZE, SIZE):
-            raise InputError(f"reals: shape {images.shape}; images of {SIZE}x{SIZE} pixels expected")
+        _check_size("reals", images)
     training = _training(simulator, config)
     settings = {"recipe": asdict(config), "reals": [*map(array_checksum, reals)]}
     settings |= {"categories": simulator.categories, **simulator.settings}
@@ -189,8 +187,7 @@ def train_extractor(
 def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
     with seeded(config.seed):
         encoder, head = SpectrumEncoder(), nn.Linear(FEATURES, simulator.categories)
-    weights = [*encoder.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(weights, config.rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], config.rate, weight_decay=0.01)
     residual, degrade = residuals(config.denoiser, real=config.real), degradation()
 
     def update(images: Tensor, step: int) -> dict[str, float]:
@@ -206,10 +203,7 @@ def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
         features = features.float()
         entropy = F.cross_entropy(head(features), made.category)
         triplet = triplet_loss(features, made.model)
-        optimiser.zero_grad(set_to_none=True)
-        (entropy + triplet).backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
+        descend(optimiser, entropy + triplet, clip=1.0)
         return {"entropy": entropy.item(), "triplet": triplet.item()}
 
     modules = {"encoder": encoder, "head": head}
@@ -238,13 +232,17 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, h and w 32: float32 `(n, 896)`; `InputError` otherwise."""
-        check_images(images)
-        if images.shape[2:] != (SIZE, SIZE):
-            raise InputError(f"images: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
+        """Features of images uint8 `(n, c, 32, 32)`, c 1 or 3: float32 `(n, 896)`; `InputError` for others."""
+        _check_size("images", images)
         blocks = (images[some] for some in gen_batches(len(images), BLOCK))
         spectra = (torch.from_numpy(spectrum(self.residual(block), self.scale)) for block in blocks)
         return np.concatenate([self.network(some).numpy() for some in spectra])
+
+
+def _check_size(name: str, images: np.ndarray) -> None:
+    check_images(images, name)
+    if images.shape[2:] != (SIZE, SIZE):
+        raise InputError(f"{name}: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
 
 
 def find(name: str = "photos") -> Path:

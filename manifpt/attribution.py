@@ -15,8 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import cross_entropy
 
-from manifpt.nn.classifiers import NETWORKS, Classifier, build
-from manifpt.nn.recipes import RECIPES, Schedule, train
+from manifpt.nn.classifiers import NETWORKS, SCHEDULES, Classifier, Schedule, build_classifier, train_classifier
 from manifpt.utils import files
 from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
 from manifpt.utils.cache import cache_key
@@ -84,7 +83,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
 
     def check(self) -> None:
         """Raise `InputError` for an unknown name, a number out of range, a device that is not there; `fit` does so."""
-        for name, known in (("network", ("auto", *NETWORKS)), ("schedule", RECIPES), ("precision", PRECISIONS)):
+        for name, known in (("network", ("auto", *NETWORKS)), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(known)} expected")
         for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
@@ -103,7 +102,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
         val : pair of artifacts and labels
             On which each epoch is measured and the best one is chosen.
         resume : folder
-            Where the state is kept at each epoch's end, in a file named after all that it depends on; an interrupted
+            Where the state is kept once a minute, in a file named after all that it depends on; an interrupted
             training continues there, to the same result as an uninterrupted one.
         progress
             Whether to show a bar.
@@ -127,7 +126,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
             val_artifacts = check_artifacts("val artifacts", val[0], artifacts.shape[1:])
             val = val_artifacts, encode("val labels", val[1], classes, len(val_artifacts))
         network = self._build(len(classes), *moments(artifacts))
-        history, best = train(
+        history, best = train_classifier(
             network,
             self._schedule(),
             len(artifacts),
@@ -189,14 +188,14 @@ class Attributor(ClassifierMixin, BaseEstimator):
 
     def _schedule(self) -> Schedule:
         given = {name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate")}
-        return replace(RECIPES[self.schedule], **{name: value for name, value in given.items() if value is not None})
+        return replace(SCHEDULES[self.schedule], **{name: value for name, value in given.items() if value is not None})
 
     def _build(self, classes: int, mean, sd) -> Classifier:
         kind = "images" if mean.ndim == 3 else "vectors"
         name = AUTO[kind] if self.network == "auto" else self.network
         if (kind == "images") == (name == "mlp"):
             raise InputError(f"network: {name!r} does not take {kind}; 'auto' picks one that does")
-        return build(name, classes=classes, mean=mean, sd=sd, seed=self.seed).to(pick_device(self.device))
+        return build_classifier(name, classes=classes, mean=mean, sd=sd, seed=self.seed).to(pick_device(self.device))
 
     def _autocast(self, network: Classifier, images: bool) -> torch.autocast:
         device = network.mean.device

@@ -219,7 +219,7 @@ class _Network(nn.Module):
             self.network.fc = nn.Identity()
             self.network.load_state_dict(torch.load(_downloaded(space), weights_only=True), strict=False)
         else:
-            self.network = barlow_twins.load(dataset=space.removeprefix("ssl:"))
+            self.network = barlow_twins.load_ssl(dataset=space.removeprefix("ssl:"))
         for name, values in zip(("mean", "sd"), moments, strict=True):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
 

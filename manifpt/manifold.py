@@ -285,11 +285,11 @@ class Manifold(TransformerMixin, BaseEstimator):
 
 def _denoiser(dataset: str, reference: np.ndarray, device: str) -> Callable:
     """The denoiser of a real set, on the device; `InputError` unless it takes images like the reference."""
-    network = dncnn.load(dataset=dataset)
+    network = dncnn.load_denoiser(dataset=dataset)
     if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
         raise InputError(
             f"reference: {reference.shape[1]} channels, but the denoiser of {dataset!r} has {wanted}; "
-            "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
+            "name another dataset= or train one: manifpt.nn.dncnn.train_denoiser(reference, dataset=…)"
         )
     return network.to(pick_device(device))
 

@@ -26,9 +26,9 @@ from manifpt.attribution import Attributor
 from manifpt.cli import app
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.fingerprints import Fingerprint
-from manifpt.folders.own import load_fingerprints
-from manifpt.folders.survey import survey
-from manifpt.folders.tracing import train
+from manifpt.folders.classifier import train_classifier
+from manifpt.folders.fingerprint import load_fingerprints, write_fingerprints
+from manifpt.folders.survey import Stream, survey_folders
 from manifpt.manifold import Manifold
 from manifpt.zoo.dataset import load_gm
 from manifpt.zoo.sample import sample
@@ -41,8 +41,8 @@ LABELS = ["a", "b"] * 15
 def good(tmp_path_factory):
     """Good folders with a classifier, ``clf``, trained on them for one epoch."""
     folder = own_images.make(tmp_path_factory.mktemp("good"))
-    found = survey.survey(folder / "real", folder / "generated")
-    train(found, Manifold(), folder / "clf", epochs=1)
+    found = survey_folders(folder / "real", folder / "generated")
+    train_classifier(found, Manifold(), folder / "clf", epochs=1)
     return folder
 
 
@@ -205,7 +205,6 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "size": ("--size 7", as_it_is, FINGERPRINT, "size: 7; a whole number from 8 on expected"),
     "rule": ("--rule pad", as_it_is, FINGERPRINT, "rule 'pad' is unknown; choose one of centre-crop, patches, resize"),
-    "workers": ("--workers 0", as_it_is, FINGERPRINT, "workers: 0; a whole number from 1 on expected"),
     "estimator": ("--estimator best", as_it_is, FINGERPRINT, "estimator 'best': choose one of nearest, tangent"),
     "denoiser": (
         "--estimator denoiser",
@@ -313,6 +312,10 @@ def pickled(here):
     return here / "clf/x.safetensors"
 
 
+def of_a_function(here):
+    return write_fingerprints(survey_folders(here / "real", here / "generated"), Manifold(np.negative), here / "x.npz")
+
+
 CALLS = {  # a call of the package, given the folder; what the line says
     "NaN": (lambda _: Attributor().fit(*spoilt(artifacts=with_one(np.nan)).values()), "artifacts: NaN or infinite"),
     "infinity": (
@@ -367,6 +370,11 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda here: load_real("folder", path=here / "generated/a"),
         "6 distinct images; at least 24 are",
     ),
+    "no workers": (
+        lambda here: survey_folders(here / "real", here / "generated", workers=0),
+        "workers: 0; a whole number from 1 on expected",
+    ),
+    "no name": (of_a_function, "manifold: its space is <ufunc 'negative'>; one that has a name expected"),
     "list as name": (lambda _: load_real(["a"]), "name ['a'] is unknown; choose one of fashion-mnist"),
     "list as split": (lambda _: load_real("photos", split=["a"]), "split ['a'] is unknown; choose one of reference"),
     "load None": (lambda _: Attributor.load(None), "checkpoint: the path of a file or folder expected, not None"),
@@ -403,7 +411,7 @@ def refuse(*_):
 
 def check(monkeypatch, capsys, here, action, message):
     """The whole rule: code 2, one line, what it says, and a folder in which nothing has changed."""
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     before = own_images.state(here)
     code, line = verdict(monkeypatch, capsys, action)
     assert message in line
@@ -461,7 +469,7 @@ def test_what_one_has_no_right_to_is_named(monkeypatch, capsys, here, name, aske
         return real(path, *words, **options)
 
     monkeypatch.setattr(asked, refused)
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     code, line = verdict(monkeypatch, capsys, TRAIN)
     assert f"manifpt: {name}" in line
     assert "ermission denied" in line
@@ -477,7 +485,8 @@ def test_full_disk_leaves_what_was_there(monkeypatch, capsys, here):
         code, line = verdict(monkeypatch, capsys, "fingerprint real generated --out fp.npz")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert (code, line) == (2, "manifpt: fp.npz: cannot be written (File too large); make room or name another place\n")
+    expected = f"manifpt: {here}/fp.npz: cannot be written (File too large); make room or name another place\n"
+    assert (code, line) == (2, expected)
     assert own_images.state(here) == before
 
 

@@ -1,5 +1,6 @@
 """The command line: help that reads well, one-line failures, exit codes."""
 
+import functools
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import manifpt
 from manifpt.cli import app
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
@@ -69,6 +71,11 @@ def test_wrong_usage_is_code_2(monkeypatch, capsys):
         ("--debgu reproduce", "No such option: --debgu"),
         ("reproduce --jobs 0", "Invalid value for '--jobs': "),
         ("reproduce --jobs two", "Invalid value for '--jobs': "),
+        ("zoo train dcgan --jobs 0", "Invalid value for '--jobs': "),
+        ("synthesis train-models --jobs 0", "Invalid value for '--jobs': "),
+        ("fingerprint real generated --out fp.npz --workers 0", "Invalid value for '--workers': "),
+        ("attribute train real generated --out clf --workers 0", "Invalid value for '--workers': "),
+        ("attribute predict clf images --csv out.csv --workers 0", "Invalid value for '--workers': "),
         ("fingerprint real", "Missing argument 'generated'; `manifpt fingerprint --help`"),
         ("fingerprint real generated", "Missing option '--out'; `manifpt fingerprint --help`"),
         ("attribute train real generated more --out clf", "(more); `manifpt attribute train --help`"),
@@ -90,6 +97,36 @@ def test_wrong_words_are_one_line_with_the_remedy(monkeypatch, capsys, words, sa
 def test_a_group_without_words_shows_its_help(monkeypatch, capsys, words):
     main(monkeypatch, *words)
     assert "Commands:" in "".join(capsys.readouterr())
+
+
+def test_jobs_and_workers_are_counted_from_1_everywhere():
+    root = typer.main.get_command(app.app)
+    for words in commands():
+        command = functools.reduce(lambda group, word: group.commands[word], words, root)
+        for parameter in command.params:
+            assert parameter.name not in ("jobs", "workers") or parameter.type.min == 1, words
+
+
+def test_python_m_manifpt_is_manifpt_and_shows_its_version():
+    shown = subprocess.run([sys.executable, "-m", "manifpt", "--version"], check=True, capture_output=True, text=True)
+    assert shown.stdout == f"manifpt {manifpt.__version__}\n"
+
+
+def test_a_shell_completes_commands_and_options(monkeypatch, capsys):
+    """What the shell asks, once `manifpt --install-completion` has told it to."""
+    monkeypatch.setenv("_MANIFPT_COMPLETE", "complete_bash")
+    for typed, offered in (("manifpt zoo ", "list\ntrain\nsample\n"), ("manifpt data fetch --h", "--help\n")):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+        assert main(monkeypatch) == 0
+        assert capsys.readouterr().out == offered
+
+
+def test_show_completion_prints_the_script_of_the_shell():
+    environment = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = CliRunner().invoke(app.app, ["--show-completion", "bash"], prog_name="manifpt", env=environment)
+    assert shown.exit_code == 0
+    assert "complete -o default -F _manifpt_completion manifpt" in shown.output
 
 
 def test_another_failure_is_code_1(monkeypatch, capsys):

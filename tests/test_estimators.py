@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_array
 from manifpt.attribution import Attributor
 from manifpt.embeddings import embed
 from manifpt.manifold import Manifold
-from manifpt.nn import recipes
+from manifpt.nn.classifiers import SCHEDULES
 from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "few_steps")
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "few_steps")
 @pytest.fixture(autouse=True, scope="module")
 def few_steps():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "short", replace(recipes.RECIPES["short"], steps=30))
+        patch.setitem(SCHEDULES, "short", replace(SCHEDULES["short"], steps=30))
         yield
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import manifpt
-from manifpt.nn import recipes
+from manifpt.nn.classifiers import SCHEDULES
 from manifpt.utils import paths
 
 README = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ DOCUMENTED += ["zoo.dataset"]
 def one_step(one_thread):
     """Trainings of one step an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "short", replace(recipes.RECIPES["short"], steps=1))
+        patch.setitem(SCHEDULES, "short", replace(SCHEDULES["short"], steps=1))
         yield
 
 

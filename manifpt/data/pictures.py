@@ -73,27 +73,42 @@ def check_folder(folder: Path | str) -> Path:
 def look(path: Path) -> Picture:
     """Decode a file in full and describe it; `InputError` as `decode`."""
     image, made = _read(path)
-    digest = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
-    return Picture(path, *image.size, *made, image.mode == "L", digest)
+    return Picture(path, *image.size, *made, image.mode == "L", _digest(image))
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, digest: str | None = None) -> Image.Image:
     """A picture of mode ``L`` or ``RGB``.
+
+    Parameters
+    ----------
+    digest
+        The checksum of the pixels, if they were read before.
 
     Raises
     ------
     InputError
-        Not a picture or cut short, animated, of 32 bits, or of more than 2**26 pixels or a side below 8.
+        Not a picture or cut short, animated, of 32 bits, or of more than 2**26 pixels or a side below 8; other pixels
+        than those of the digest.
     """
-    return _read(path)[0]
+    image = _read(path)[0]
+    if digest not in (None, _digest(image)):
+        raise InputError(f"{path}: changed since it was surveyed; start again, and leave the folders as they are")
+    return image
 
 
 def each(function: Callable, items: Iterable, *, workers: int = 1) -> Iterator:
     """The function of every item, in order, by `workers` threads; few items are in flight at a time."""
+    if not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers: {workers!r}; a whole number from 1 on expected")
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(items)
         while some := list(islice(rest, AHEAD * workers)):
             yield from pool.map(function, some)
+
+
+def _digest(image: Image.Image) -> str:
+    """Checksum of a decoded picture's pixels, mode and size."""
+    return hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
 
 
 def _unreadable(error: OSError) -> None:

@@ -1,15 +1,12 @@
-"""Leaf through images with a menu and a slider, each beside its projection, artifact and spectrum; for notebooks.
+"""A browser of images for notebooks: a menu and a slider choose the image that `manifpt.plotting.views` shows.
 
-What a cell keeps is the widget *and* a picture of its first view: with a kernel the first is alive, without one, and in
-a notebook that `manifpt reproduce` has run, the second is read.
+The output of a cell holds the widget, which needs a kernel, and a picture of its first view for readers without one.
 """
 
 import base64
-import io
 from collections.abc import Mapping
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 
 from manifpt import plotting
@@ -18,26 +15,26 @@ from manifpt.utils.errors import InputError
 
 
 class Browser:
-    """A menu of classes, a slider over the images of the chosen one, and `plotting.views` of the image.
+    """A menu of classes, a slider over the images of the class, and the views of the image.
 
     Parameters
     ----------
     classes
-        Class to uint8 images `(n, c, h, w)`, n from 1 on.
+        Class to uint8 images `(n, c, h, w)`, at least one each.
     manifold
-        Fitted, in ``rgb``; each image is projected when it is looked at.
+        Fitted, in ``rgb``; an image is projected when it is chosen.
 
     Attributes
     ----------
     label, number
-        The menu and the slider; who sets their `value` turns the page.
+        The menu and the slider; setting their `value` chooses the image.
     picture
-        PNG of what is shown.
+        The views of the image, a PNG.
 
     Raises
     ------
     InputError
-        Without a class, or for a manifold in another space, whose points are no images.
+        No class, or a manifold in another space, whose points are no images.
     """
 
     def __init__(self, classes: Mapping[str, np.ndarray], manifold: Manifold):
@@ -68,7 +65,4 @@ class Browser:
         found = self.manifold.project(images)
         figure = plotting.views(images[0], found.target[0], found.artifact[0])
         figure.suptitle(f"{self.label.value}, image {self.number.value}")
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        plt.close(figure)
-        self.picture.value = content.getvalue()
+        self.picture.value = plotting.png(figure)

@@ -1,4 +1,4 @@
-"""Figures of the definitions: points, manifolds where the truth is known, rates of error."""
+"""Figures of the definitions: points, manifolds whose foot points are known, rates of error."""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,20 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from manifpt.plotting.common import legend_beside
+
 
 def plane(reference: np.ndarray, x: np.ndarray, targets: Mapping[str, np.ndarray], *, truth: np.ndarray) -> Figure:
-    """Artifacts in the plane, as in the paper's Figure 1: a line from each estimated point of M to its point x.
+    """Artifacts in the plane as lines from estimated points of the manifold M to points x: the paper's Figure 1.
 
     Parameters
     ----------
     reference, x
-        Known points of M `(m, 2)` and the points that are projected `(n, 2)`.
+        Known points of M, `(m, 2)`, and the points that are projected, `(n, 2)`.
     targets
-        By the name of an estimator, the point for each of `x`, `(n, 2)`.
+        Name of an estimator to the estimated point for each of `x`, `(n, 2)`.
     truth
-        A line along M, `(t, 2)`.
+        Points along M, `(t, 2)`.
     """
     figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
     ax.plot(*truth.T, color="0.75", linewidth=4, zorder=0, label="manifold M")
@@ -27,18 +29,17 @@ def plane(reference: np.ndarray, x: np.ndarray, targets: Mapping[str, np.ndarray
     ax.scatter(*x.T, s=80, marker="*", color="white", edgecolor="black", label="point x", zorder=4)
     for number, (name, target) in enumerate(targets.items()):
         color, line, marker = f"C{number}", ["-", "--", ":"][number], "sD^"[number]
-        ax.scatter(
-            *target.T, s=50, marker=marker, facecolor="none", edgecolor=color, linewidth=1.8, label=name, zorder=3
-        )
+        style = {"marker": marker, "facecolor": "none", "edgecolor": color, "linewidth": 1.8}
+        ax.scatter(*target.T, s=50, **style, label=name, zorder=3)
         for start, end in zip(target, x, strict=True):
             ax.plot(*np.stack([start, end], axis=1), color=color, linestyle=line, linewidth=1.8, zorder=1)
     ax.set(aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    legend_beside(ax)
     return figure
 
 
 def manifolds(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
-    """Points of manifolds in two or three dimensions with artifacts: name -> (points of M, generated, foot points)."""
+    """Artifacts of manifolds in two or three dimensions: name to points of M, generated points, foot points."""
     figure = plt.figure(figsize=(3.4 * len(samples), 3.4), layout="constrained")
     for number, (name, (points, x, foot)) in enumerate(samples.items(), start=1):
         ax = figure.add_subplot(1, len(samples), number, projection="3d" if points.shape[1] == 3 else None)
@@ -64,16 +65,16 @@ def errors(
     slopes: Mapping[str, Mapping[str, float]] | None = None,
     log: bool = True,
 ) -> Figure:
-    """Lines of `y` over `x`, one for each `hue`, mean and standard deviation over the seeds; a panel for each `col`.
+    """Mean and standard deviation of `y` over `x`, a line for each value of `hue`, a panel for each value of `col`.
 
     Parameters
     ----------
     frame
-        Tidy: a row for each value, with the columns named.
+        Tidy: one row a value, with the columns named.
     slopes
-        By panel and `hue`: a guide of this slope on logarithmic axes, a little below the first point of that line.
+        Panel and value of `hue` to the slope of a guide, drawn a little below the first point of that line.
     log
-        Logarithmic axes.
+        Whether the axes are logarithmic.
     """
     grid = sns.relplot(
         data=frame, x=x, y=y, hue=hue, style=hue, col=col, kind="line", markers=True, dashes=True, errorbar="sd",

@@ -1,38 +1,37 @@
-"""Figures of estimation: images beside their projections and artifacts, in each space, and how long artifacts are."""
+"""Figures of estimation: images beside their projections and artifacts in each space, and lengths of artifacts."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SIGNED = "RdBu_r"  # colours of artifacts: white is 0, red above, blue below
+from manifpt.embeddings import freq
+from manifpt.plotting.common import SIGNED, draw_image, panels
 
 
 def strips(
     rows: Mapping[str, np.ndarray], *, groups: Sequence[str], signed: Sequence[str] = (), scale: float = 0.55
 ) -> Figure:
-    """Images side by side, a strip for each name: pixels in grey or colour, artifacts in the colours of their sign.
+    """Images side by side in a strip for each name: pixels in grey or colour, artifacts in the colours of their sign.
 
     Parameters
     ----------
     rows
-        Name to images `(n, c, h, w)`, uint8 or float in [0, 1], the same n for all.
+        Name to images `(n, c, h, w)`, uint8 or float in [0, 1], n the same for all.
     groups
-        Name of each image, `(n,)`; neighbours of one name stand together under it.
+        Name of each image, `(n,)`, written above each run of equal ones.
     signed
-        Names of the strips with artifacts. Each has symmetric limits of its own, the 99.5th percentile of absolute
-        values, written beside it; of colours the mean is shown.
+        Names of the strips of artifacts, whose channels are averaged. Each has symmetric limits of its own, the 99.5th
+        percentile of absolute values, written beside it.
     scale
-        Inches of an image.
+        Side of an image in inches.
     """
     groups = np.asarray(groups)
     starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
-    size = (scale * len(groups) + 2.2, scale * (1.06 * len(rows) + 0.6))
-    figure, axes = plt.subplots(len(rows), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = panels(len(rows), 1, (scale * len(groups) + 2.2, scale * (1.06 * len(rows) + 0.6)))
     for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
         limit = _draw_strip(ax, images, starts, signed=name in signed)
         label = name if limit is None else f"{name}\n± {limit:.2g}"
@@ -46,13 +45,13 @@ def strips(
 
 
 def _centres(n: int, width: int, starts: np.ndarray) -> np.ndarray:
-    """Where the middle of each of n images lies in a strip: a gap between images, a wider one between groups."""
+    """Horizontal centres of n images in a strip, in pixels; the gap before the image at each of `starts` is wider."""
     gaps = np.full(n, 2) + np.where(np.isin(np.arange(n), starts), width // 4, 0)
     return np.arange(n) * width + np.cumsum(gaps) - gaps[0] + width / 2
 
 
 def _draw_strip(ax: Axes, images: np.ndarray, starts: np.ndarray, *, signed: bool) -> float | None:
-    """Draw images `(n, c, h, w)` on one axis; the limit of a signed strip, else None."""
+    """Draw images `(n, c, h, w)` on one axis; returns the limit of a signed strip, else None."""
     n, channels, height, width = images.shape
     if signed:
         images, channels = images.mean(1, keepdims=True), 1
@@ -66,8 +65,36 @@ def _draw_strip(ax: Axes, images: np.ndarray, starts: np.ndarray, *, signed: boo
     return limit if signed else None
 
 
+def views(image: np.ndarray, target: np.ndarray, artifact: np.ndarray) -> Figure:
+    """Image, projection, artifact and log spectrum of the artifact side by side, each with its range of values.
+
+    Parameters
+    ----------
+    image
+        uint8 `(c, h, w)`.
+    target, artifact
+        float32 `(c, h, w)` in units of pixels in [0, 1]: the point on the manifold, and the image minus that point. The
+        channels of the artifact and of its spectrum are averaged; its colours end at the largest magnitude.
+    """
+    signed, spectrum = artifact.mean(0), freq(artifact).mean(0)
+    limit = float(np.abs(signed).max())
+    shown = {  # title to values and the range and colours that they are drawn in
+        "image $x$": (np.moveaxis(image, 0, -1) / 255, 0, 1, "gray"),
+        "projection $x^*$": (np.moveaxis(target, 0, -1).clip(0, 1), 0, 1, "gray"),
+        "artifact $x - x^*$": (signed, -limit, limit, SIGNED),
+        "spectrum of the artifact": (spectrum, *np.quantile(spectrum, [0.01, 1]), "gray"),
+    }
+    figure, axes = panels(1, len(shown), (10, 2.9))
+    for ax, (title, (values, low, high, colours)) in zip(axes[0], shown.items(), strict=True):
+        drawn = ax.imshow(values, cmap=colours, vmin=low, vmax=high)
+        ax.set_title(title)
+        ax.axis("off")
+        figure.colorbar(drawn, ax=ax, location="bottom", shrink=0.8, ticks=[low, high], format="%.2g")
+    return figure
+
+
 def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
-    """What an attributor says of images: each above the bars of its probabilities, that of its true maker dark.
+    """Images above the probabilities that an attributor gives their classes; the bar of the true class is dark.
 
     Parameters
     ----------
@@ -78,12 +105,9 @@ def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classe
     classes
         The C names.
     """
-    size = (2.6 * len(images), 3.6)
-    figure, axes = plt.subplots(2, len(images), figsize=size, squeeze=False, sharey="row", layout="constrained")
+    figure, axes = panels(2, len(images), (2.6 * len(images), 3.6), sharey="row")
     for (truth, image), share, (above, below) in zip(images.items(), probabilities, axes.T, strict=True):
-        above.imshow(np.moveaxis(image, 0, -1), cmap="gray", vmin=0, vmax=255)  # (h, w, c)
-        above.set(title=f"truth: {truth}")
-        above.axis("off")
+        draw_image(above, image, f"truth: {truth}")
         colours = ["C0" if name == truth else "0.75" for name in classes]
         bars = below.barh(list(classes), share, color=colours, edgecolor="black", linewidth=0.8)
         below.bar_label(bars, [f"{p:.2f}" for p in share], padding=3)
@@ -93,7 +117,7 @@ def verdicts(images: Mapping[str, np.ndarray], probabilities: np.ndarray, classe
 
 
 def four_spaces(image: np.ndarray, nearest: Mapping[str, np.ndarray], artifacts: Mapping[str, np.ndarray]) -> Figure:
-    """One generated image and its nearest real image in each space, with the artifact below: the paper's Figure 4.
+    """A generated image and its nearest real image in each space, above the artifacts: the paper's Figure 4.
 
     Parameters
     ----------
@@ -104,17 +128,13 @@ def four_spaces(image: np.ndarray, nearest: Mapping[str, np.ndarray], artifacts:
     artifacts
         Space to the artifact: `(c, h, w)` is drawn as an image with symmetric limits, `(d,)` as its sorted entries.
     """
-    names = list(nearest)
-    figure, axes = plt.subplots(2, 1 + len(names), figsize=(2 * (1 + len(names)), 4.1), layout="constrained")
-    pictures = {"generated x": image} | {f"x* in {name}": nearest[name] for name in names}
+    figure, axes = panels(2, 1 + len(nearest), (2 * (1 + len(nearest)), 4.1))
+    pictures = {"generated x": image} | {f"x* in {name}": real for name, real in nearest.items()}
     for ax, (title, picture) in zip(axes[0], pictures.items(), strict=True):
-        ax.imshow(np.moveaxis(picture, 0, -1), cmap="gray", vmin=0, vmax=255)  # (h, w, c)
-        ax.set(title=title)
-        ax.axis("off")
+        draw_image(ax, picture, title)
     axes[1, 0].axis("off")
     axes[1, 0].text(0.5, 0.5, "artifact\nφ(x) − φ(x*)", ha="center", va="center")
-    for ax, name in zip(axes[1, 1:], names, strict=True):
-        artifact = artifacts[name]
+    for ax, artifact in zip(axes[1, 1:], (artifacts[name] for name in nearest), strict=True):
         if artifact.ndim == 1:
             ax.fill_between(np.arange(len(artifact)), np.sort(artifact)[::-1], color="0.45", linewidth=0)
             ax.axhline(0, color="black", linewidth=0.8)
@@ -135,7 +155,7 @@ def lengths(frame: pd.DataFrame, *, first: str = "real") -> Figure:
     frame
         Tidy, columns ``estimator``, ``model``, ``length``.
     first
-        The model that the others are held against.
+        The model whose median is marked.
     """
     grid = sns.catplot(
         data=frame, x="length", y="model", col="estimator", kind="box", sharex=False, height=2.6, aspect=1.0,

@@ -109,22 +109,6 @@ def test_pointwise_is_a_convolution(stride):
     torch.testing.assert_close(pointwise(x), convolution(x))
 
 
-def test_imagenet_filters_keep_the_scale_of_grey_images(monkeypatch):
-    from torchvision.models import resnet50
-
-    from manifpt.nn import classifiers
-
-    weights = resnet50().state_dict()
-    monkeypatch.setattr(classifiers, "_imagenet", lambda: dict(weights))
-    grey = build_classifier(
-        "resnet50", classes=2, mean=np.zeros((1, 1, 1)), sd=np.ones((1, 1, 1)), weights="imagenet"
-    ).body.conv1
-    colour = weights["conv1.weight"]
-    x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    expected = nn.functional.conv2d(x.expand(1, 3, 32, 32), colour, stride=2, padding=3)
-    torch.testing.assert_close(grey(x), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_standardisation_is_that_of_the_training_set_and_survives_constants():
     artifacts, labels = vectors()
     artifacts = artifacts * 1000 + 5000

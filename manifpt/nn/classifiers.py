@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 from manifpt.nn.train import Training, descend, run_training
 from manifpt.utils.compute import seeded
-from manifpt.utils.errors import InputError
 
 HIDDEN = 512  # units of the mlp
 
@@ -92,9 +91,7 @@ class Pointwise(nn.Conv2d):
         return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)  # (n, c, h, w)
 
 
-def build_classifier(
-    name: str, *, classes: int, mean: np.ndarray, sd: np.ndarray, weights: str | None = None, seed: int = 0
-) -> Classifier:
+def build_classifier(name: str, *, classes: int, mean: np.ndarray, sd: np.ndarray, seed: int = 0) -> Classifier:
     """A classifier, its initial weights drawn from `seed` without touching torch's global generators.
 
     Parameters
@@ -103,20 +100,11 @@ def build_classifier(
         One of `NETWORKS`.
     mean, sd : arrays of shape (c, 1, 1) or (d,)
         Of the training artifacts; their shape tells the number of channels or of entries.
-    weights
-        ``"imagenet"``: torchvision's, for the body of ``resnet50``; None draws them at random. For other than three
-        channels the first filters are their mean over the colours, times 3 / c, so that activations keep their scale.
-
-    Raises
-    ------
-    InputError
-        The ImageNet weights are neither in torch's folder of downloads nor to be had.
     """
     make, width = BODIES[name]
     tensors = {"mean": torch.as_tensor(mean, dtype=torch.float32), "sd": torch.as_tensor(sd, dtype=torch.float32)}
     with seeded(seed):
-        body = make(len(mean), weights) if weights else make(len(mean))
-        network = Classifier(body, width=width, classes=classes, **tensors)
+        network = Classifier(make(len(mean)), width=width, classes=classes, **tensors)
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
             module.__class__ = Pointwise
@@ -155,33 +143,15 @@ def _yu(channels: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128 * 16, 128), nn.LeakyReLU(0.2))
 
 
-def _resnet50(channels: int, weights: str | None = None) -> nn.Module:
+def _resnet50(channels: int) -> nn.Module:
     from torchvision.models import resnet50
 
     network = resnet50()
-    if weights == "imagenet":
-        network.load_state_dict(_imagenet())
     network.fc = nn.Identity()
     if channels != 3:
-        colourless = network.conv1.weight.detach().mean(1, keepdim=True) * 3 / channels
         network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if weights == "imagenet":
-            network.conv1.weight = nn.Parameter(colourless.repeat(1, channels, 1, 1))  # (64, c, 7, 7)
     return network
-
-
-def _imagenet() -> dict[str, Tensor]:
-    from torchvision.models import ResNet50_Weights
-
-    weights = ResNet50_Weights.IMAGENET1K_V2
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"weights='imagenet': {weights.url} cannot be had ({error}); put the file into "
-            f"{torch.hub.get_dir()}/checkpoints, or train from random weights with weights=None"
-        ) from error
 
 
 BODIES = {  # how each network's body is made, and the width of its features

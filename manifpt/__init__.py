@@ -1,8 +1,8 @@
 """Fingerprints of generative models. Names are imported when first used: `import manifpt` loads nothing heavy.
 
-`load_real` and `load_gm` give images, `embed` maps them into a space, a `Manifold` projects them and gives artifacts and
-a `Fingerprint`, an `Attributor` names the model behind an artifact; what a user can mend is an `InputError`. Beside them
-stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`, `experiments` and `plotting`, and the other modules.
+`load_real` and `load_gm` give images; `embed` maps them into a space; a `Manifold` projects them, which gives artifacts
+and a `Fingerprint`; an `Attributor` names the model behind an artifact. Errors that users can mend are `InputError`.
+Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`, `experiments`, `plotting` and all other modules.
 """
 
 from importlib.metadata import version

@@ -15,8 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import cross_entropy
 
-from manifpt.nn.classifiers import NETWORKS, Classifier, build
-from manifpt.nn.recipes import RECIPES, Schedule, train
+from manifpt.nn.classifiers import NETWORKS, SCHEDULES, Classifier, Schedule, build_classifier, train_classifier
 from manifpt.utils import files
 from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
 from manifpt.utils.cache import cache_key
@@ -25,7 +24,6 @@ from manifpt.utils.errors import InputError
 
 AUTO = {"images": "resnet8", "vectors": "mlp"}  # the network of what is to be classified
 PRECISIONS = ("auto", "fp32", "bf16")
-FINE_TUNING_RATE = 1e-4  # where ImageNet weights are the start
 
 
 class Attributor(ClassifierMixin, BaseEstimator):
@@ -43,9 +41,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
     schedule : {"short", "deep", "released"}
         How long and how fast to train.
     epochs, batch_size, learning_rate
-        By default the schedule's; with ImageNet weights a learning rate of 1e-4. Fewer epochs squeeze the schedule.
-    weights : {None, "imagenet"}
-        Start of ``resnet50``: random, or ImageNet weights by torchvision.
+        By default the schedule's. Fewer epochs squeeze the schedule.
     seed : int
         Of the weights and of the order of the images: on one processor, with one number of threads, one seed gives one
         result. Global random generators are neither read nor changed.
@@ -65,9 +61,9 @@ class Attributor(ClassifierMixin, BaseEstimator):
     Examples
     --------
     >>> artifacts = np.random.default_rng(0).normal(size=(40, 6)) + np.repeat([[0], [3]], 20, axis=0)
-    >>> attributor = Attributor(epochs=2).fit(artifacts, ["dcgan"] * 20 + ["real"] * 20)
-    >>> attributor.predict(artifacts[[0, -1]])
-    array(['dcgan', 'real'], dtype='<U5')
+    >>> attributor = Attributor(epochs=1).fit(artifacts, ["dcgan"] * 20 + ["real"] * 20)
+    >>> attributor.predict_proba(artifacts[:5]).shape, attributor.classes_.tolist()
+    ((5, 2), ['dcgan', 'real'])
     """
 
     def __init__(
@@ -78,31 +74,22 @@ class Attributor(ClassifierMixin, BaseEstimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        weights: str | None = None,
         seed: int = 0,
         device: str = "auto",
         precision: str = "auto",
     ):
         self.network, self.schedule, self.epochs, self.batch_size = network, schedule, epochs, batch_size
-        self.learning_rate, self.weights, self.seed = learning_rate, weights, seed
-        self.device, self.precision = device, precision
+        self.learning_rate, self.seed, self.device, self.precision = learning_rate, seed, device, precision
 
     def check(self) -> None:
         """Raise `InputError` for an unknown name, a number out of range, a device that is not there; `fit` does so."""
-        for name, known in (
-            ("network", ("auto", *NETWORKS)),
-            ("schedule", tuple(RECIPES)),
-            ("precision", PRECISIONS),
-            ("weights", (None, "imagenet")),
-        ):
+        for name, known in (("network", ("auto", *NETWORKS)), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if (value := getattr(self, name)) not in known:
-                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(map(str, known))} expected")
+                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(known)} expected")
         for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
             value = getattr(self, name)
             if (value is not None or name == "seed") and (not isinstance(value, int | np.integer) or value < least):
                 raise InputError(f"{name}: {value!r}; a whole number from {least} on expected")
-        if self.weights and self.network != "resnet50":
-            raise InputError(f"weights: {self.weights!r} fits network='resnet50' only, not {self.network!r}")
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate: {self.learning_rate!r}; a positive number expected")
         pick_device(self.device)
@@ -115,7 +102,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
         val : pair of artifacts and labels
             On which each epoch is measured and the best one is chosen.
         resume : folder
-            Where the state is kept at each epoch's end, in a file named after all that it depends on; an interrupted
+            Where the state is kept once a minute, in a file named after all that it depends on; an interrupted
             training continues there, to the same result as an uninterrupted one.
         progress
             Whether to show a bar.
@@ -124,8 +111,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
         ------
         InputError
             Before any training, for parameters out of range, data of the wrong shape, length, type or value, fewer than
-            two classes, labels in `val` that are not in `y`, a network for other data, or ImageNet weights that cannot
-            be had.
+            two classes, labels in `val` that are not in `y`, or a network for other data.
         FloatingPointError
             The loss is no longer finite: the learning rate is too high.
         """
@@ -139,8 +125,8 @@ class Attributor(ClassifierMixin, BaseEstimator):
                 raise InputError(f"val: {len(val)} parts; a pair of artifacts and labels expected")
             val_artifacts = check_artifacts("val artifacts", val[0], artifacts.shape[1:])
             val = val_artifacts, encode("val labels", val[1], classes, len(val_artifacts))
-        network = self._build(len(classes), *moments(artifacts), self.weights)
-        history, best = train(
+        network = self._build(len(classes), *moments(artifacts))
+        history, best = train_classifier(
             network,
             self._schedule(),
             len(artifacts),
@@ -180,7 +166,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
         try:
             self = cls(**header["attributor"], device=device)
             classes, shape = np.array(header["classes"]), tuple(header["shape"])
-            network = self._build(len(classes), tensors["mean"], tensors["sd"], weights=None)
+            network = self._build(len(classes), tensors["mean"], tensors["sd"])
             network.load_state_dict(tensors)
             self._keep(network, classes, shape, header["history"], header["best_epoch"])
         except (KeyError, TypeError, RuntimeError) as error:
@@ -196,30 +182,20 @@ class Attributor(ClassifierMixin, BaseEstimator):
             self.n_features_in_ = shape[0]
 
     def _settings(self) -> dict:
-        """The parameters but for the device, as JSON has them."""
-        return {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in self.get_params().items()
-            if name != "device"
-        }
+        """The parameters as JSON has them, but for the device."""
+        found = {key: one.item() if isinstance(one, np.generic) else one for key, one in self.get_params().items()}
+        return {key: one for key, one in found.items() if key != "device"}
 
     def _schedule(self) -> Schedule:
-        given = {"learning_rate": FINE_TUNING_RATE} if self.weights else {}
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) is not None:
-                given[name] = getattr(self, name)
-        return replace(RECIPES[self.schedule], **given)
+        given = {name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate")}
+        return replace(SCHEDULES[self.schedule], **{name: value for name, value in given.items() if value is not None})
 
-    def _build(self, classes: int, mean, sd, weights: str | None) -> Classifier:
-        name, images = self.network, mean.ndim == 3
-        if name == "auto":
-            name = AUTO["images" if images else "vectors"]
-        if images == (name == "mlp"):
-            raise InputError(
-                f"network: {name!r} does not take {'images' if images else 'vectors'}; 'auto' picks one that does"
-            )
-        network = build(name, classes=classes, mean=mean, sd=sd, weights=weights, seed=self.seed)
-        return network.to(pick_device(self.device))
+    def _build(self, classes: int, mean, sd) -> Classifier:
+        kind = "images" if mean.ndim == 3 else "vectors"
+        name = AUTO[kind] if self.network == "auto" else self.network
+        if (kind == "images") == (name == "mlp"):
+            raise InputError(f"network: {name!r} does not take {kind}; 'auto' picks one that does")
+        return build_classifier(name, classes=classes, mean=mean, sd=sd, seed=self.seed).to(pick_device(self.device))
 
     def _autocast(self, network: Classifier, images: bool) -> torch.autocast:
         device = network.mean.device
@@ -241,11 +217,9 @@ class Attributor(ClassifierMixin, BaseEstimator):
 
     def _evaluate(self, network: Classifier, artifacts: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Cross-entropy and accuracy."""
-        logits, targets = (
-            torch.from_numpy(self._apply(Classifier.forward, network, artifacts)),
-            torch.from_numpy(targets),
-        )
-        return float(cross_entropy(logits, targets)), float((logits.argmax(1) == targets).double().mean())
+        logits = torch.from_numpy(self._apply(Classifier.forward, network, artifacts))
+        loss = cross_entropy(logits, torch.from_numpy(targets))
+        return float(loss), float((logits.argmax(1).numpy() == targets).mean())
 
     def _fitted(self, X) -> tuple[Classifier, np.ndarray]:
         check_is_fitted(self, "network_")

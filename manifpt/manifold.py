@@ -29,8 +29,11 @@ from sklearn.utils.validation import check_is_fitted
 from manifpt.data.real import REAL
 from manifpt.embeddings import check_space, embed, name_of, space_function, weights_of
 from manifpt.fingerprints import Fingerprint
+from manifpt.nn import dncnn, pretrained
+from manifpt.nn.pretrained import network_path
 from manifpt.search.neighbours import INDICES, Neighbours
 from manifpt.utils.arrays import as_images, check_labels, take
+from manifpt.utils.compute import pick_device
 from manifpt.utils.errors import InputError
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
@@ -41,7 +44,7 @@ NUMBERS = 2**26  # most float32 numbers of their neighbours, and most 8-bit ones
 
 @dataclass(frozen=True)
 class Projection:
-    """What `Manifold.project` gives for n images.
+    r"""The projection of n images, as `Manifold.project` gives it.
 
     Attributes
     ----------
@@ -49,11 +52,9 @@ class Projection:
         int64 `(n,)`: the nearest (or random) reference image, -1 for ``denoiser``, which has none.
     distance
         float32 `(n,)`: Euclidean length of the artifact, in units of the space.
-    target
-        float32 `(n, …)`: the estimated point of the manifold, :math:`\\varphi(x^*)`.
-    artifact
-        float32 `(n, …)`: :math:`\\varphi(x) - \\varphi(x^*)`. Images `(n, c, h, w)` in ``rgb`` and ``freq``, else
-        vectors `(n, d)`.
+    target, artifact
+        float32: the estimated point of the manifold, :math:`\varphi(x^*)`, and :math:`\varphi(x) - \varphi(x^*)`;
+        images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
     """
 
     index: np.ndarray
@@ -95,9 +96,8 @@ class Manifold(TransformerMixin, BaseEstimator):
     neighbours_
         The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser``.
     settings_, weights_
-        All that a projection depends on besides images and code: a dict of plain values, and paths of the networks'
-        checkpoints. A function or module of one's own has another name in `settings_` after each `fit`, since it
-        cannot be compared.
+        What projections depend on besides reference and code: a dict of plain values, and the networks' checkpoints. A
+        function or module has another name in `settings_` after each `fit`, since two of them cannot be compared.
 
     Examples
     --------
@@ -140,34 +140,30 @@ class Manifold(TransformerMixin, BaseEstimator):
             raise InputError(f"ridge must be a number from 0 on, not {self.ridge!r}")
 
     def fit(self, X, y=None, *, progress: bool = False) -> "Manifold":
-        """Take real images as the reference set X_R; in ``rgb`` a memory-mapped uint8 file stays on disk.
+        """Take real images as the reference set X_R: all of `X`; with labels `y` `(n,)`, those labelled ``real``.
 
-        Parameters
-        ----------
-        X
-            The real images, unless `reference` was given; then `X` is not used.
-        y
-            Labels `(n,)`, as in a pipeline with an `Attributor`: the reference is the images labelled ``real``.
+        With labels, as in a pipeline, `X` holds images of models, too. If the parameter `reference` was given, `X` and
+        `y` are not used. In ``rgb`` a memory-mapped uint8 array stays on disk.
 
         Raises
         ------
         InputError
-            Parameters or images that are impossible; no image labelled ``real``; fewer images than neighbours.
+            Impossible parameters or images; no image labelled ``real``; fewer real images than neighbours.
         """
         self._fit(X, y, progress)
         return self
 
     def fit_transform(self, X, y=None, *, progress: bool = False) -> np.ndarray:
-        """Fit, and give the artifacts of the same images, none of which is projected on itself.
+        """Fit, and give the artifacts of all of `X`, no image of which is projected on itself.
 
-        So an image of the reference leaves an artifact as another image would, and not zero, which would give it away.
-        `transform` does not know its images: it projects one of the reference on itself.
+        On itself, a real image would leave no artifact, which would give it away. So a pipeline learns from artifacts
+        like those of new images. `transform` does not know which images are in the reference.
         """
         images, own = self._fit(X, y, progress)
         return self.project(images, exclude=own, progress=progress).artifact
 
     def transform(self, X) -> np.ndarray:
-        """Artifacts of images, as `project` gives them."""
+        """Artifacts of images; see `project`."""
         return self.project(X).artifact
 
     def project(self, images, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
@@ -194,18 +190,25 @@ class Manifold(TransformerMixin, BaseEstimator):
             expected = ", ".join(map(str, self.reference_.shape[1:]))
             raise InputError(f"images: shape (n, {expected}) as the reference set expected, not {images.shape}")
         if self.estimator == "denoiser":
-            pixels, residual = embed(images, "rgb"), embed(images, self._function, progress=progress)
-            return self._projection(np.full(len(images), -1), pixels, pixels - residual, images.shape)
-        points = self._points(images, progress)
-        neighbours = self._neighbours(images, points, exclude, progress)
-        batch = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
-        target = np.concatenate(
-            [self._foot(points[i : i + batch], neighbours[i : i + batch]) for i in range(0, len(points), batch)]
-        )
-        return self._projection(neighbours[:, 0], self._vectors(points), target, images.shape)
+            index, vectors = np.full(len(images), -1), embed(images, "rgb")
+            target = vectors - embed(images, self._function, progress=progress)
+        else:
+            points = self._points(images, progress)
+            neighbours = self._neighbours(images, points, exclude, progress)  # (n, k)
+            index, vectors = neighbours[:, 0], self._vectors(points)
+            step = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
+            target = np.empty_like(vectors)
+            for part in (slice(start, start + step) for start in range(0, len(points), step)):
+                found = self._vectors(take(self.neighbours_.points, neighbours[part]))  # (m, k, d)
+                target[part] = tangent_foot(vectors[part], found, self.ridge)
+        artifact = vectors - target
+        distance = np.linalg.norm(artifact, axis=1)
+        if self.space in ("rgb", "freq"):
+            target, artifact = target.reshape(images.shape), artifact.reshape(images.shape)  # (n, c, h, w)
+        return Projection(index, distance, target, artifact)
 
     def fingerprint(self, images, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
-        """The fingerprint of a model from its images: the set of their artifacts; options are those of `project`."""
+        """The fingerprint of a model: the set of its images' artifacts; see `project`."""
         artifacts = self.project(images, exclude=exclude).artifact
         return Fingerprint(model, name_of(self.space), self.estimator, artifacts)
 
@@ -214,55 +217,36 @@ class Manifold(TransformerMixin, BaseEstimator):
         self.check()
         images = as_images(X, "X")
         real = np.full(len(images), self.reference is None)
-        if y is not None and self.reference is None:
-            real = check_labels("y", y, len(images)) == REAL
-            if not real.any():
-                raise InputError(
-                    f"y: no image is labelled {REAL!r}; label some, or pass Manifold(reference=real images)"
-                )
         if self.reference is not None:
             reference = as_images(self.reference, "reference")
+        elif y is None:
+            reference = images
+        elif not (real := check_labels("y", y, len(images)) == REAL).any():
+            raise InputError(f"y: no image is labelled {REAL!r}; label real ones, or pass Manifold(reference=images)")
         else:
-            reference = images if real.all() else take(images, real)
-        if self.estimator == "tangent" and self.n_neighbors > len(reference):
-            n = len(reference)
+            reference = take(images, real)
+        if self.estimator == "tangent" and self.n_neighbors > (n := len(reference)):
             raise InputError(f"n_neighbors: {self.n_neighbors}, but the reference set has {n} images; lower it")
         self._learn(reference, progress)
         return images, np.where(real, np.cumsum(real) - 1, -1)
 
     def _learn(self, reference: np.ndarray, progress: bool) -> None:
-        """Load the network that is needed, embed the reference, and set all that `fit` leaves behind."""
-        space, dataset = self.space, self.dataset
-        if space == "ssl" or self.estimator == "denoiser":
-            from manifpt.nn import pretrained
-
-            kind = "ssl" if space == "ssl" else "denoiser"
+        """Load the network that is needed, embed the reference, and set all attributes of a fitted manifold."""
+        space, dataset, kind = self.space, self.dataset, "ssl" if self.space == "ssl" else self.estimator
+        if kind in ("ssl", "denoiser"):
             dataset = dataset or pretrained.dataset_of(kind, reference)
-            space = f"ssl:{dataset}" if space == "ssl" else space
-        if self.estimator == "denoiser":
-            self._function, weights = self._load_denoiser(dataset, reference), [pretrained.network_path(kind, dataset)]
+            space = f"ssl:{dataset}" if kind == "ssl" else space
+        if kind == "denoiser":
+            self._function, weights = _denoiser(dataset, reference, self.device), [network_path(kind, dataset=dataset)]
         else:
             self._function, weights = space_function(space, self.device), weights_of(space)
             points = self._points(reference, progress)
             chunk = min(4096, max(1, NUMBERS // points.shape[1]))
             self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
-        name = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
-        options = {key: getattr(self, key) for key in ("estimator", "n_neighbors", "ridge", "index", "seed")}
-        self.settings_, self.weights_ = {"space": name, "dataset": dataset} | options, weights
+        options = {name: getattr(self, name) for name in ("estimator", "n_neighbors", "ridge", "index", "seed")}
+        space = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
+        self.settings_, self.weights_ = {"space": space, "dataset": dataset, **options}, weights
         self.reference_ = reference
-
-    def _load_denoiser(self, dataset: str, reference: np.ndarray) -> Callable:
-        """The denoiser of a real set, on the device."""
-        from manifpt.nn import dncnn
-        from manifpt.utils.compute import pick_device
-
-        network = dncnn.load(dataset=dataset)
-        if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
-            raise InputError(
-                f"reference: {reference.shape[1]} channels, but the denoiser of {dataset!r} has {wanted}; "
-                "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
-            )
-        return network.to(pick_device(self.device))
 
     def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
         """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""
@@ -293,21 +277,21 @@ class Manifold(TransformerMixin, BaseEstimator):
             pass
         return chosen
 
-    def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-        """Estimated points of the manifold, float32 `(n, d)`."""
-        z = self._vectors(take(self.neighbours_.points, neighbours))  # (n, k, d)
-        if neighbours.shape[1] == 1:
-            return z[:, 0]
-        return tangent_foot(self._vectors(points), z, self.ridge)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
-    def _projection(
-        self, index: np.ndarray, vectors: np.ndarray, target: np.ndarray, shape: tuple[int, ...]
-    ) -> Projection:
-        artifact = vectors - target
-        distance = np.linalg.norm(artifact, axis=1)
-        if self.space in ("rgb", "freq"):
-            target, artifact = target.reshape(shape), artifact.reshape(shape)  # (n, c, h, w)
-        return Projection(index, distance, target, artifact)
+
+def _denoiser(dataset: str, reference: np.ndarray, device: str) -> Callable:
+    """The denoiser of a real set, on the device; `InputError` unless it takes images like the reference."""
+    network = dncnn.load_denoiser(dataset=dataset)
+    if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
+        raise InputError(
+            f"reference: {reference.shape[1]} channels, but the denoiser of {dataset!r} has {wanted}; "
+            "name another dataset= or train one: manifpt.nn.dncnn.train_denoiser(reference, dataset=…)"
+        )
+    return network.to(pick_device(device))
 
 
 def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
@@ -315,10 +299,8 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
 
     Parameters
     ----------
-    x
-        float32 `(n, d)`.
-    z
-        float32 `(n, k, d)`: the neighbours of each.
+    x, z
+        float32 `(n, d)` and `(n, k, d)`: points, and the neighbours of each.
     ridge
         λ relative to the mean squared deviation of the neighbours; at least 1e-6 is used, so that 0 means the
         orthogonal projection wherever the neighbours span all their dimensions well.
@@ -327,15 +309,16 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
     -------
     float32 `(n, d)`: :math:`\bar z + V^\top (V V^\top + \lambda I)^{-1} V (x - \bar z)`.
     """
+    if z.shape[1] == 1:
+        return z[:, 0]
     v = z - z[:, :1]  # (n, k, d); exactly zero for copies of one point
     mean = v.mean(axis=1)
     centre = z[:, 0] + mean
     v -= mean[:, None]
     gram = (v @ v.swapaxes(1, 2)).astype(np.float64)  # (n, k, k)
     spread = np.trace(gram, axis1=1, axis2=2) / z.shape[1]
-    penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (
-        spread == 0
-    )  # copies of one point span nothing: any penalty will do
+    penalty = np.maximum(ridge, LEAST_RIDGE) * spread
+    penalty[spread == 0] = 1  # copies of one point span nothing: any penalty will do
     along = np.einsum("nkd,nd->nk", v, x - centre).astype(np.float64)
     weight = np.linalg.solve(gram + penalty[:, None, None] * np.eye(z.shape[1]), along[..., None])[..., 0]  # (n, k)
     return centre + np.einsum("nkd,nk->nd", v, weight.astype(np.float32))

@@ -37,10 +37,10 @@ table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
 ZOO = """
 import sys
 from pathlib import Path
-from manifpt.nn import training
+from manifpt.nn import train as loop
 from manifpt.zoo import publish
 from manifpt.zoo.train import train
-training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
+loop.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
 publish.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
 publish.quality = lambda images, real: {"mean": images.mean()}
 publish.publish(train("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm")), n=200)

@@ -443,7 +443,7 @@ def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
-    monkeypatch.setattr("manifpt.embeddings.urlopen", offline)
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     (here / "real/bad.png").write_text("never read")
     message = "space 'sl:resnet50': weights are not on this machine and not downloadable"
     check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)

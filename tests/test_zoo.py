@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from manifpt.data.real import load_real
-from manifpt.nn import training
+from manifpt.nn import train as loop
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Training, random_batches
+from manifpt.nn.train import Training, random_batches, run_training
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 from manifpt.zoo import batch, dataset, diffusion, flow, gan, models, nvae, publish, quality, stylegan
@@ -72,7 +72,7 @@ def test_every_model_trains_and_samples(name):
 def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
     whole = load_file(train(name, dataset="gm-fashion", steps=2, device="cpu"))
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "parts"))
-    monkeypatch.setattr(training, "SAVE_EVERY", 0)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
     draw = random_batches
 
     def dying(images, size):
@@ -80,7 +80,7 @@ def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
         return lambda step: batch(step) if step == 0 else 1 / 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "random_batches", dying)
+        patch.setattr("manifpt.zoo.train.random_batches", dying)
         with pytest.raises(ZeroDivisionError):
             train(name, dataset="gm-fashion", steps=2, device="cpu")
     assert same(load_file(train(name, dataset="gm-fashion", steps=2, device="cpu")), whole)
@@ -88,23 +88,25 @@ def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
 
 def test_half_precision_of_the_averaged_network_is_what_is_written(own_home, monkeypatch):
     kept = {}
-    average = training.train
-    monkeypatch.setattr(
-        training, "train", lambda task, *args, **kw: kept.update(task=task) or average(task, *args, **kw)
-    )
+
+    def keep(task, *args, **options):
+        kept["task"] = task
+        return run_training(task, *args, **options)
+
+    monkeypatch.setattr("manifpt.zoo.train.run_training", keep)
     path = train("dcgan", dataset="gm-fashion", steps=2, device="cpu")
     tensors = kept["task"].average.module.state_dict()
     for key, tensor in load_file(path).items():
         assert torch.equal(tensor, tensors[key].half() if tensors[key].is_floating_point() else tensors[key])
     with safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["settings"])["model"] == "dcgan"
-    assert not (own_home / "runs/zoo/gm-fashion-dcgan").exists()
+    assert not list((own_home / "runs/zoo/gm-fashion-dcgan").iterdir())
 
 
 def test_a_finished_model_is_not_trained_again(monkeypatch):
     first = train("dcgan", dataset="gm-fashion", steps=2, device="cpu")
     written = first.stat().st_mtime_ns
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr("manifpt.zoo.train.run_training", None)
     assert train("dcgan", dataset="gm-fashion", steps=2, device="cpu") == first
     assert first.stat().st_mtime_ns == written
     with pytest.raises(TypeError):
@@ -120,7 +122,7 @@ def test_state_of_other_settings_is_left_alone(own_home):
 
 
 def test_where_nothing_can_be_written_nothing_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr("manifpt.zoo.train.run_training", None)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
         train("dcgan", dataset="gm-fashion", steps=1, out=tmp_path / "file")

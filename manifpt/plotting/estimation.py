@@ -63,14 +63,8 @@ def errors(
 ) -> Figure:
     """Mean and standard deviation of `y` over `x`, a line for each value of `hue`, a panel for each value of `col`.
 
-    Parameters
-    ----------
-    frame
-        Tidy: one row a value, with the columns named.
-    slopes
-        Panel and value of `hue` to the slope of a guide, drawn a little below the first point of that line.
-    log
-        Whether the axes are logarithmic.
+    The frame is tidy. `slopes` maps a panel and a value of `hue` to the slope of a guide, which is drawn a little below
+    the first point of that line; `log` makes the axes logarithmic.
     """
     grid = sns.relplot(
         data=frame, x=x, y=y, hue=hue, style=hue, col=col, kind="line", markers=True, dashes=True, errorbar="sd",

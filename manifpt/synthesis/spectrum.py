@@ -42,7 +42,7 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     """
     if name not in DENOISERS:
         raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
-    one = _wavelet() if name == "wavelet" else _dncnn(real)
+    one = _wavelet if name == "wavelet" else _dncnn(real)
 
     def residual(images: np.ndarray) -> np.ndarray:
         images = as_colour(images)
@@ -85,10 +85,7 @@ def _dncnn(real: str) -> Residual:
     return residual
 
 
-def _wavelet() -> Residual:
+def _wavelet(images: np.ndarray) -> np.ndarray:
     from skimage.restoration import denoise_wavelet
 
-    def residual(images: np.ndarray) -> np.ndarray:
-        return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)
-
-    return residual
+    return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)

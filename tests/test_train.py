@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
 import torch
@@ -11,11 +10,9 @@ from resumable import Killed, batches, run, toy_task
 from safetensors.torch import load_file
 from torch import nn
 
-from manifpt.nn import pretrained
 from manifpt.nn import train as loop
-from manifpt.nn.train import Training, late_decay, linear_decay, random_batches, run_training, state_path
+from manifpt.nn.train import late_decay, linear_decay, random_batches, run_training, state_path
 from manifpt.utils import files
-from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 7
@@ -209,26 +206,3 @@ def test_killed_process_goes_on_bit_for_bit(tmp_path):
     assert taken == list(range(first, first + 9))
     assert list(parts.iterdir()) == [state]
     assert same(task.state(), run(tmp_path / "whole", steps=first + 9, settings=settings).state())
-
-
-def test_networks_of_two_real_sets_are_kept_apart(noise):
-    """Found by name, else by the images they were trained on; the images' order and shape count."""
-    build = partial(pretrained.build_network, Pixelwise, 1, device="cpu")
-    first, second = noise(8), noise(8, seed=1)
-    for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
-        network = build(seed=seed)
-        task = Training({"pixelwise": network}, {}, lambda images, step: {"loss": 0.0}, "pixelwise")
-        pretrained.train_network("toy", task, reference, dataset=dataset, steps=1, batch_size=2, seed=seed)
-    for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
-        weight = build(seed=seed).weight.half().float()
-        assert torch.equal(pretrained.load_network("toy", Pixelwise, dataset=dataset).weight, weight)
-        assert torch.equal(pretrained.load_network("toy", Pixelwise, reference=reference).weight, weight)
-        assert pretrained.dataset_of("toy", reference) == dataset
-    for unknown in (first[::-1], first[:7], first.transpose(0, 1, 3, 2)):
-        with pytest.raises(InputError, match="toy: no network was trained on these"):
-            pretrained.load_network("toy", Pixelwise, reference=unknown)
-
-
-class Pixelwise(nn.Conv2d):
-    def __init__(self, channels):
-        super().__init__(channels, channels, 1)

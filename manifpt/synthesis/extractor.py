@@ -158,8 +158,8 @@ def train_extractor(
     ----------
     reals
         Real sets, uint8 `(n, c, 32, 32)` each, c 1 or 3; each step takes the simulator's input from one, at random.
-    name
-        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default below ``paths.home() / "networks"``.
+    name, folder
+        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default in ``paths.home() / "networks"``.
 
     Raises
     ------
@@ -210,13 +210,7 @@ def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
 
 
 class Extractor:
-    """The trained extractor in a checkpoint; see `train_extractor`.
-
-    Raises
-    ------
-    InputError
-        The file is missing or not an extractor; its denoiser is not there.
-    """
+    """The trained extractor in a checkpoint; `InputError` for any other file, or where its denoiser is not there."""
 
     def __init__(self, path: Path | str):
         tensors, self.settings = files.load_tensors(path)

@@ -77,10 +77,13 @@ def architectures(**fixed) -> tuple[Architecture, ...]:
 
 def parse(name: str) -> Architecture:
     """The architecture of a name of six digits; `InputError` if there is none."""
-    for architecture in architectures():
-        if architecture.name == name:
-            return architecture
-    raise InputError(f"architecture {name!r}: six digits from 000000 to 111232 expected, see manifpt.synthesis.models")
+    try:
+        digits = ("0123".index(digit) for digit in name)
+        return Architecture(*(values[digit] for values, digit in zip(OPTIONS.values(), digits, strict=True)))
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"architecture {name!r}: six digits from 000000 to 111232 expected, see manifpt.synthesis.models"
+        ) from error
 
 
 class SyntheticModel(nn.Module):

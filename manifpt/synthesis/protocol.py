@@ -19,23 +19,16 @@ N_PAIRS = 10_000
 
 
 def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the gallery images, `shots` of each model, and of the others, the queries.
+    """Indices of the gallery images, int64 `(models * shots,)`, and of the others, the queries.
 
     Parameters
     ----------
     labels
         Model of each image, `(n,)`.
+    shots
+        Gallery images of each model; `InputError` unless there is one, and at least one image left to query.
     seed
         Of the draw; None takes the first images of each model, as the paper's code does.
-
-    Returns
-    -------
-    int64 arrays `(models * shots,)` and `(n - models * shots,)`, disjoint.
-
-    Raises
-    ------
-    InputError
-        `shots` below 1; a model without an image left to query.
     """
     names, counts = np.unique(labels, return_counts=True)
     if shots < 1 or (counts <= shots).any():
@@ -62,19 +55,12 @@ def similarities(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray) -
 def identification(
     features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int | None
 ) -> tuple[dict[str, float], np.ndarray]:
-    """1:N identification of every image outside the gallery.
+    """1:N identification of every image outside the gallery; arguments and errors are those of `split`.
 
     Returns
     -------
-    scores
-        ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1].
-    right
-        Which queries were named rightly, bool `(n - models * shots,)`, in the order of `split`.
-
-    Raises
-    ------
-    InputError
-        Features and labels that do not belong together; `shots` as in `split`.
+    ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1]; and which queries were
+    named rightly, bool `(n - models * shots,)`, in the order of `split`.
     """
     features, labels = _checked(features, labels)
     gallery, queries = split(labels, shots, seed=seed)
@@ -108,7 +94,7 @@ def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndar
 def verification(
     features: np.ndarray, labels: np.ndarray, *, held_out: np.ndarray, seed: int, n_pairs: int = N_PAIRS
 ) -> tuple[dict[str, float], np.ndarray]:
-    """1:1 verification on as many pairs of one model as of two.
+    """1:1 verification on as many pairs of one model as of two; errors are those of `pairs`.
 
     Parameters
     ----------
@@ -117,16 +103,9 @@ def verification(
 
     Returns
     -------
-    scores
-        ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it; ``accuracy_oracle``, at
-        the best one for the judged pairs (as the paper's code reports).
-    right
-        Which judged pairs are decided rightly at the held-out threshold, bool `(n_pairs,)`.
-
-    Raises
-    ------
-    InputError
-        Features and labels that do not belong together; either part as in `pairs`.
+    ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it; ``accuracy_oracle``, at the
+    best one for the judged pairs (as the paper's code reports). And which judged pairs the held-out threshold decides
+    rightly, bool `(n_pairs,)`.
     """
     features, labels = _checked(features, labels)
     scores, same = _scores(features[~held_out], labels[~held_out], n_pairs, seed)

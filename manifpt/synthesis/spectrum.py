@@ -42,10 +42,11 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     """
     if name not in DENOISERS:
         raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
-    one = _wavelet() if name == "wavelet" else _dncnn(real)
+    one = _wavelet if name == "wavelet" else _dncnn(real)
 
     def residual(images: np.ndarray) -> np.ndarray:
-        images = as_colour(images)
+        images = as_images(images)
+        images = np.repeat(images, 3 // images.shape[1], axis=1)
         blocks = (images[some] for some in gen_batches(len(images), BATCH))
         return np.concatenate([one(block.astype(np.float32) / np.float32(255)) for block in blocks])
 
@@ -67,12 +68,6 @@ def check_scale(scale: str) -> None:
         raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
 
 
-def as_colour(images: np.ndarray) -> np.ndarray:
-    """Images with three channels, uint8 `(n, 3, h, w)`; `InputError` unless `as_images` takes them."""
-    images = as_images(images)
-    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
-
-
 def _dncnn(real: str) -> Residual:
     network = load_denoiser(dataset=real)
     if network[0].in_channels != 3:
@@ -85,10 +80,7 @@ def _dncnn(real: str) -> Residual:
     return residual
 
 
-def _wavelet() -> Residual:
+def _wavelet(images: np.ndarray) -> np.ndarray:
     from skimage.restoration import denoise_wavelet
 
-    def residual(images: np.ndarray) -> np.ndarray:
-        return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)
-
-    return residual
+    return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)

@@ -38,24 +38,14 @@ PATIENCE, BETTER = 3, 0.9  # a plateau: the last 3 checks are all above 0.9 time
 def train_synthetic_model(
     architecture: Architecture, images: np.ndarray, *, seed: int, steps: int = STEPS
 ) -> tuple[SyntheticModel, dict]:
-    """Train one model on the CPU; its seed draws the weights and the order of images.
+    """Train one model on the CPU, on real images, uint8 `(n, 3, h, w)`, h and w multiples of 4; others: `InputError`.
 
-    Parameters
-    ----------
-    images
-        Real images, uint8 `(n, 3, h, w)`, h and w multiples of 4.
+    The seed draws the weights and the order of images.
 
     Returns
     -------
-    model
-        In evaluation mode.
-    record
-        ``mse`` at the last check, ``steps``, ``stopped`` ("eta", "plateau" or "steps"), ``seconds`` of processor time.
-
-    Raises
-    ------
-    InputError
-        Images of another shape or type.
+    The model in evaluation mode, and a record: ``mse`` at the last check, ``steps``, ``stopped`` ("eta", "plateau" or
+    "steps"), ``seconds`` of processor time.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(s % 4 for s in images.shape[2:]):
         raise InputError(f"images: {images.dtype} {images.shape}; uint8 (n, 3, h, w), h and w multiples of 4, expected")
@@ -112,9 +102,9 @@ def train_synthetic_models(
     chosen
         Some of the architectures; None for all 288.
     jobs
-        Processes, see `manifpt.utils.compute.spread`.
+        Number of processes.
     out
-        Folder of the checkpoints, one file a model in half precision; by default `folder_of` the real set.
+        Folder of the checkpoints, in half precision; by default `folder_of` the real set.
 
     Raises
     ------

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from manifpt.nn.training import Training, random_batches
 from torch import nn
 
 from manifpt.nn import training
-from manifpt.nn.training import Training, random_batches
 from manifpt.utils.compute import seeded
 
 

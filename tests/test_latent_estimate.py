@@ -11,7 +11,7 @@ from lpips import LPIPS, pretrained_networks
 
 from manifpt.cli import app
 from manifpt.latent import adam as estimating
-from manifpt.latent.adam import LatentEstimator
+from manifpt.latent.adam import AdamEstimator
 from manifpt.latent.attacks import attacked
 from manifpt.latent.attribute import NOT_OURS, attribute, false_positive_rate
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
@@ -39,7 +39,7 @@ def stylegan2():
 
 
 def reader(fingerprinter, **options):
-    return LatentEstimator(fingerprinter, **{"loss": "pixel", "starts": 2, "steps": 150, "rate": 0.1} | options)
+    return AdamEstimator(fingerprinter, **{"loss": "pixel", "starts": 2, "steps": 150, "rate": 0.1} | options)
 
 
 def marked(fingerprinter, n=N):
@@ -75,7 +75,7 @@ def test_the_lowest_loss_wins(toy, monkeypatch):
         ends.append(x)
         return x, torch.tensor([3.0, 1.0, 2.0, 2.0, 3.0, 1.0])
 
-    monkeypatch.setattr(LatentEstimator, "_descend", stay)
+    monkeypatch.setattr(AdamEstimator, "_descend", stay)
     read = reader(toy, starts=3).estimate(marked(toy, 2)[1])
     assert read.loss.tolist() == [1.0, 1.0]
     m = read.alpha.shape[1]
@@ -92,8 +92,8 @@ def test_starts_are_a_latin_hypercube_within_a_deviation(toy):
 
 def test_a_plateau_ends_the_search(toy, monkeypatch):
     steps = []
-    loss = LatentEstimator._loss
-    monkeypatch.setattr(LatentEstimator, "_loss", lambda self, x, *rest: steps.append(len(x)) or loss(self, x, *rest))
+    loss = AdamEstimator._loss
+    monkeypatch.setattr(AdamEstimator, "_loss", lambda self, x, *rest: steps.append(len(x)) or loss(self, x, *rest))
     keys, images = marked(toy)
     monkeypatch.setattr(estimating, "PLATEAU", 0.5)
     read = reader(toy, steps=1000).estimate(images)
@@ -186,7 +186,7 @@ def test_the_papers_distance_is_lpips(monkeypatch, stylegan2):
     expected = theirs(some.expand(-1, 3, -1, -1), others.expand(-1, 3, -1, -1)).flatten()
     torch.testing.assert_close(ours.to_features(some, ours.features(others)), expected)
     first, last = (
-        LatentEstimator(stylegan2, loss="lpips", starts=1, steps=steps).estimate(stylegan2.embed(None, 1)).loss
+        AdamEstimator(stylegan2, loss="lpips", starts=1, steps=steps).estimate(stylegan2.embed(None, 1)).loss
         for steps in (1, 10)
     )
     assert last < first

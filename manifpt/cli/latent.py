@@ -118,7 +118,7 @@ def latent_attribute(
     An image takes some ten seconds. The residual tells whether the search explained it: some tenths of a grey level if
     this generator made it, with whatever key, and nobody touched it; more for other images, or if the search failed.
     """
-    from manifpt.latent.adam import LatentEstimator
+    from manifpt.latent.adam import AdamEstimator
     from manifpt.latent.attacks import attack_named
     from manifpt.latent.attribute import attribute, check_claims
     from manifpt.latent.fingerprinter import LatentFingerprinter
@@ -126,7 +126,7 @@ def latent_attribute(
     from manifpt.latent.newton import NewtonEstimator
     from manifpt.latent.warm import train_warm_start
 
-    searches = {"newton": NewtonEstimator, "adam": LatentEstimator}
+    searches = {"newton": NewtonEstimator, "adam": AdamEstimator}
     if search not in searches:
         raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
     if loss and search != "adam":

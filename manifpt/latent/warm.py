@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
-from manifpt.nn import training
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, descend, late_decay, run_training, state_path
 from manifpt.utils import files, paths
-from manifpt.utils.cache import code_checksum
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -61,17 +59,14 @@ def train_warm_start(
             images = to_float(to_bytes(images)).to(deviations)
         guess, logits = encoder(images).split([len(deviations), length], 1)
         content, key = F.mse_loss(guess, alpha), F.binary_cross_entropy_with_logits(logits, phi)
-        optimiser.zero_grad(set_to_none=True)
-        (content + key).backward()
-        optimiser.step()
+        descend(optimiser, content + key)
         return {"content": content.item(), "key": key.item()}
 
-    task = Training({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, anneal=True)
-    settings = {"fingerprint": fingerprinter.settings, "seed": seed, "steps": steps, "code": code_checksum(__name__)}
-    folder = folder or paths.runs() / "latent"
-    path = folder / f"{files.settings_hash(settings)}.safetensors"
-    with files.locked(path):  # a second process waits, and finds it trained
-        training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=folder)
+    task = Training({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, factor=late_decay)
+    settings = {"fingerprint": fingerprinter.settings, "seed": seed, "steps": steps}
+    state = state_path(folder or paths.runs() / "latent", settings, task)
+    with files.locked(state):  # a second process waits, and finds it trained
+        run_training(task, batch, steps=steps, seed=seed, path=state)
     trained = task.average.module.eval().requires_grad_(False)
 
     def guess(images: Tensor) -> tuple[Tensor, Tensor]:

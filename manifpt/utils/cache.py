@@ -37,8 +37,11 @@ def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iter
 
 
 def array_checksum(array: np.ndarray) -> str:
-    """SHA-256 of an array's dtype, shape and values, in hexadecimal."""
-    about = repr((array.dtype.str, array.shape)).encode()
+    """SHA-256 of an array's dtype, shape and values, in hexadecimal; of the shape and pixels alone for uint8 images.
+
+    The latter stand in the headers of checkpoints, as the reference images that a network was trained on.
+    """
+    about = repr(array.shape if array.dtype == np.uint8 else (array.dtype.str, array.shape)).encode()
     return hashlib.sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
@@ -73,7 +76,7 @@ def _spec(name: str) -> ModuleSpec | None:
     """Where a module's source lies; None for what is a name inside a module."""
     try:
         spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, ValueError):  # the latter of code that was typed in, whose module has no source
         return None
     return spec if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Generator:
     Attributes
     ----------
     task
-        Its networks, optimisers and training step (`manifpt.nn.training.Training`); images are float32
+        Its networks, optimisers and training step (`manifpt.nn.train.Training`); images are float32
         `(n, c, 32, 32)` in [-1, 1].
     sample
         ``sample(generator, n)`` gives n images, float32 `(n, c, 32, 32)`, nominally in [-1, 1], from the averaged

@@ -25,7 +25,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -104,7 +104,7 @@ def ddpm(channels: int, device: torch.device) -> Generator:
     def sample(network: nn.Module, n: int) -> Tensor:
         return ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
 
-    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
+    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, factor=late_decay)
     return Generator(task, sample, batch_size=32)
 
 
@@ -147,7 +147,7 @@ def rve(channels: int, device: torch.device) -> Generator:
             x, before = (then / now) * x + (1 - then / now) * (ahead if then else clean), clean
         return x
 
-    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
+    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, factor=late_decay)
     return Generator(task, sample, batch_size=32)
 
 
@@ -216,5 +216,5 @@ def ldm(channels: int, device: torch.device) -> Generator:
         return model.decode(ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
 
     return Generator(
-        Training({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64
+        Training({"model": model}, optimisers, update, "model", decay=0.995, factor=late_decay), sample, batch_size=64
     )

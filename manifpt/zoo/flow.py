@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -143,5 +143,5 @@ def glow(channels: int, device: torch.device) -> Generator:
         optimiser.step()
         return {"bits per dimension": loss.item()}
 
-    task = Training({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, anneal=True)
+    task = Training({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, factor=late_decay)
     return Generator(task, sample, batch_size=32)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -172,5 +172,5 @@ def nvae(channels: int, device: torch.device) -> Generator:
         bits = images[0].numel() * math.log(2)
         return {"bits per dimension": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
-    task = Training(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
+    task = Training(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, factor=late_decay)
     return Generator(task, sample, batch_size=32)

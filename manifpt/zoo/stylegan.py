@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 from manifpt.zoo.gan import descend, frozen
@@ -178,7 +178,7 @@ def stylegan2(channels: int, device: torch.device) -> Generator:
         return {"D": d_loss.item(), "G": g_loss.item()}
 
     modules = {"generator": generator, "discriminator": discriminator}
-    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
+    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, factor=late_decay)
     return Generator(task, sample, batch_size=32)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from manifpt.data.real import load_real
-from manifpt.nn import pretrained, training
+from manifpt.nn.train import random_batches, run_training, state_path
 from manifpt.utils import files, paths
+from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import pick_device, seeded
 from manifpt.utils.errors import InputError
 from manifpt.zoo import models
@@ -46,7 +47,7 @@ def train(
         raise InputError(f"steps must be at least 1, not {steps}")
     reference = load_real(real)
     settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or models.steps(name, dataset)}
-    settings |= {"reference": pretrained.checksum(reference), "version": version("manifpt")}
+    settings |= {"reference": array_checksum(reference), "version": version("manifpt")}
     path = checkpoint_path(out or paths.home() / "gm", dataset, label(name, seed))
     files.check_writable(path)
     if path.exists():
@@ -57,13 +58,13 @@ def train(
     where = pick_device(device)
     with seeded(seed):
         recipe = entry.make(images.shape[1], where)
-    draw = training.random_batches(images, recipe.batch_size)
+    draw = random_batches(images, recipe.batch_size)
 
     def batch(step: int) -> torch.Tensor:
         return draw(step).to(where, memory_format=torch.channels_last)
 
-    folder = paths.runs() / "zoo" / f"{dataset}-{label(name, seed)}"
-    seconds = training.train(recipe.task, batch, steps=settings["steps"], seed=seed, settings=settings, folder=folder)
+    state = state_path(paths.runs() / "zoo" / f"{dataset}-{label(name, seed)}", settings, recipe.task)
+    seconds = run_training(recipe.task, batch, steps=settings["steps"], seed=seed, path=state)
     network = recipe.task.average.module
     header = settings | {
         "seconds": round(seconds, 1),
@@ -72,7 +73,7 @@ def train(
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     files.save_network(path, network, header)
-    training.discard(folder, settings)
+    state.unlink()
     return path
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -75,7 +75,7 @@ def _train(
         optimiser.step()
         return {"reconstruction": reconstruction.item(), "KL": kl.item()}
 
-    task = Training(dict(vae), {"adam": optimiser}, update, "decoder", decay=0.998, anneal=True)
+    task = Training(dict(vae), {"adam": optimiser}, update, "decoder", decay=0.998, factor=late_decay)
     return Generator(task, sample, batch_size=batch_size)
 
 

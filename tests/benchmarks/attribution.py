@@ -16,12 +16,12 @@ import time
 
 import numpy as np
 import torch
+from manifpt.nn.recipes import RECIPES
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from manifpt.attribution import Attributor
 from manifpt.nn.classifiers import NETWORKS, Pointwise, build
-from manifpt.nn.recipes import RECIPES
 
 CLASSES = 5
 

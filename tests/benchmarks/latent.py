@@ -11,7 +11,7 @@ import json
 import statistics
 import time
 
-from manifpt.latent.adam import LatentEstimator
+from manifpt.latent.adam import AdamEstimator
 from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.generators import load_generator
 
@@ -28,7 +28,7 @@ def main():
     seconds, phi = {}, {}
     for _ in range(options.repeats):
         for name, rows in (("batch", options.images * options.starts), ("one", 1)):
-            estimator = LatentEstimator(fingerprinter, starts=options.starts, steps=options.steps, rows=rows)
+            estimator = AdamEstimator(fingerprinter, starts=options.starts, steps=options.steps, rows=rows)
             started = time.process_time()
             phi[name] = estimator.estimate(images).phi
             seconds.setdefault(name, []).append(time.process_time() - started)

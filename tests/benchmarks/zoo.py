@@ -15,9 +15,9 @@ import time
 from unittest.mock import patch
 
 import torch
+from manifpt.nn.training import random_batches
 
 from manifpt.data.real import load_real
-from manifpt.nn.training import random_batches
 from manifpt.utils.compute import seeded
 from manifpt.zoo import diffusion, flow, gan, models, nvae, stylegan, vae
 

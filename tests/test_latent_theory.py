@@ -15,9 +15,9 @@ N = 20_000
 
 @pytest.fixture(scope="module")
 def toy():
-    """A linear generator, a fingerprinter of 6 bits with a strength for each, and the Jacobian."""
+    """A linear generator, a fingerprinter of 6 bits, and the Jacobian."""
     generator = linear_generator(dimension=20, size=6)
-    fingerprinter = LatentFingerprinter(generator, key_length=6, shift=8, sigma=2.0, scale="deviation", n_pca=2000)
+    fingerprinter = LatentFingerprinter(generator, key_length=6, shift=8, sigma=0.15, n_pca=2000)
     return generator, fingerprinter, jacobian(generator, fingerprinter.mean_)
 
 
@@ -45,10 +45,9 @@ def test_predicted_error_rates_match_simulation(toy, noise, prior):
     assert noise < 0.2 or predicted.min() > 0.03  # that there is something to predict
 
 
-def test_success_is_bounded_from_below_and_the_prior_helps(toy):
+def test_the_prior_helps(toy):
     for noise in (0.02, 0.05, 0.1):
         plain, informed = (predict_reading(toy[1], toy[2], noise=noise, prior=prior) for prior in (False, True))
-        assert plain.key_success == pytest.approx(max(0, 1 - plain.bit_error.sum()))
         assert (informed.bit_error <= plain.bit_error).all()
         assert plain.change == informed.change
 
@@ -59,7 +58,6 @@ def test_change_is_the_mean_squared_distance_of_twins(toy):
     moved = generator.render(keys @ fingerprinter.key_).flatten(1).square().sum(1).mean()
     prediction = predict_reading(fingerprinter, derivative)
     assert prediction.change == pytest.approx(moved.item(), rel=0.02)
-    assert prediction.change <= prediction.change_bound
 
 
 def test_error_falls_with_sigma_and_equals_the_formula_for_one_direction():
@@ -69,7 +67,7 @@ def test_error_falls_with_sigma_and_equals_the_formula_for_one_direction():
         prediction = predict_reading(fingerprinter, jacobian(flat, torch.zeros(2)), noise=1.0)
         assert prediction.bit_error[0] == pytest.approx(wrong, abs=1e-4)
         assert prediction.change == pytest.approx(sigma**2 / 2)
-        assert prediction.schur[0, 0] == pytest.approx(sigma**2)
+        assert prediction.separation[0] == pytest.approx(sigma / 2)
 
 
 def flat_image(w):

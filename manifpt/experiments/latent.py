@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from manifpt.embeddings import embed
 from manifpt.experiments.results import Results
-from manifpt.latent.adam import Estimate, AdamEstimator
+from manifpt.latent.adam import AdamEstimator, Estimate
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.generators import load_generator

@@ -211,7 +211,7 @@ def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Te
 def latin_hypercube(fingerprinter: LatentFingerprinter, starts: int, seed: int) -> Tensor:
     """Centred Latin-hypercube contents in ± s_j, float32 `(starts, m)`."""
     deviations = fingerprinter.deviations_
-    points = qmc.LatinHyperlatin_hypercube(len(deviations), scramble=False, rng=seed).random(starts)
+    points = qmc.LatinHypercube(len(deviations), scramble=False, rng=seed).random(starts)
     return (2 * torch.from_numpy(points).to(deviations) - 1) * deviations
 
 

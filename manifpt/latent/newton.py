@@ -297,15 +297,16 @@ class Place:
 
     def objective(self, noise: float, prior: "Prior") -> float:
         """What a step must lower."""
-        return float(self.residual.square().sum()) / noise**2 + float((prior.weight * (self.u - prior.centre) ** 2).sum())
+        unlikely = prior.weight * (self.u - prior.centre).square()
+        return float(self.residual.square().sum()) / noise**2 + float(unlikely.sum())
 
 
 @dataclass(frozen=True)
 class Prior:
-    """The expected u and the weight of a squared deviation from it, both `(d,)`; by default standard normal."""
+    """The expected u and the weight of a squared deviation from it, of all coordinates or `(d,)`."""
 
-    centre: Tensor = torch.tensor(0.0)
-    weight: Tensor = torch.tensor(1.0)
+    centre: Tensor | float = 0.0
+    weight: Tensor | float = 1.0
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def predict_reading(
     noise
         Standard deviation s of every pixel, in images from -1 to 1.
     prior
-        Whether the estimator knows that α is normal with deviations s_j (ours): :math:`A A^+` becomes :math:`A (A^\top A +
-        s^2 \mathrm{diag}(s_j^{-2}))^{-1} A^\top`.
+        Whether the estimator knows that α is normal with deviations s_j (ours): :math:`A A^+` becomes
+        :math:`A (A^\top A + s^2 \mathrm{diag}(s_j^{-2}))^{-1} A^\top`.
 
     Raises
     ------

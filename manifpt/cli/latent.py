@@ -11,12 +11,9 @@ from manifpt.utils.errors import InputError
 
 latent = typer.Typer(no_args_is_help=True, help="Write users' keys into images as they are generated; read them back.")
 
-Users = Annotated[
-    Path, typer.Option(metavar="FILE", help="JSON file of users, their keys and the fingerprint's settings.")
-]
+Users = Annotated[Path, typer.Option(metavar="FILE", help="JSON file of users, their keys, and how keys are written.")]
 AT_A_TIME = 4  # images read before their lines are printed
 GREY = 127.5  # levels a unit, in images from -1 to 1
-Seed = Annotated[int, typer.Option(metavar="N", help="Of the noise.")]
 
 
 @latent.command("register", epilog="Example: manifpt latent register ada --registry users.json")
@@ -24,7 +21,7 @@ def latent_register(
     user: Annotated[str, typer.Argument(help="Name of a new user.")],
     registry: Users,
     key: Annotated[
-        str, typer.Option(metavar="KEY", help="0b…, 0x… or text; default: random bits, which a claim's p counts on.")
+        str, typer.Option(metavar="KEY", help="0b…, 0x… or text; default: random bits, as the p of a claim assumes.")
     ] = "",
     model: Annotated[str | None, typer.Option(metavar="NAME", help="New file: stylegan2 (default) or ldm.")] = None,
     dataset: Annotated[
@@ -35,13 +32,14 @@ def latent_register(
         typer.Option(metavar="N", help="New file: bits of a key; default 32, for up to 4,000 users at p < 1e-6."),
     ] = None,
     shift: Annotated[
-        int | None, typer.Option(metavar="N", help="New file: first component; default: last ones.")
+        int | None,
+        typer.Option(metavar="N", help="New file: first principal component with a bit; default: last ones."),
     ] = None,
     sigma: Annotated[float | None, typer.Option(metavar="X", help="New file: strength of the key; default 2.")] = None,
 ) -> None:
-    """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it.
+    """Give a user a key; the first user makes the file, whose options then hold for all.
 
-    The file holds the keys, which are secret: keep it where users' images do not go.
+    The file holds the keys, which are secret: only its owner may read it. Keep it where users' images do not go.
     """
     from manifpt.latent.fingerprinter import LatentFingerprinter
     from manifpt.latent.generators import load_generator
@@ -59,8 +57,8 @@ def latent_register(
         generator = load_generator(model or "stylegan2", dataset=dataset or "gm-fashion")
         Registry.create(registry, LatentFingerprinter(generator, **given, **repeated).settings, exist_ok=True)
     known = Registry(registry)
-    generated_by = known.settings.get("generator", "/").split("/")
-    settled = dict(zip(("dataset", "model"), generated_by, strict=True)) | known.settings
+    dataset_, _, model_ = known.settings.get("generator", "").rpartition("/")
+    settled = {"dataset": dataset_, "model": model_} | known.settings
     given |= {name: value for name, value in (("model", model), ("dataset", dataset)) if value}
     if other := [name for name, value in given.items() if value != settled[name]]:
         shown = ", ".join(f"--{name.replace('_', '-')} {settled[name]}" for name in other)
@@ -70,11 +68,11 @@ def latent_register(
 
 @latent.command("embed", epilog="Example: manifpt latent embed ada --registry users.json --grid ada.png -n 16")
 def latent_embed(
-    user: Annotated[str, typer.Argument(help="Whose key to write.")],
+    user: Annotated[str, typer.Argument(help="Name of the user whose key to write.")],
     registry: Users,
     grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: a square of images.")],
     n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Images.")] = 16,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the content.")] = 0,
 ) -> None:
     """Generate images that carry a user's key."""
     from manifpt.latent.fingerprinter import LatentFingerprinter
@@ -95,28 +93,23 @@ def latent_attribute(
     grid: Annotated[Path, typer.Argument(help="PNG of tiles of 32 pixels.")],
     registry: Users,
     n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, metavar="N", help="Tiles to read; default: all but black ones at the end."),
+        int | None, typer.Option("-n", min=1, metavar="N", help="Tiles to read; default: all but trailing black ones.")
     ] = None,
     search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
     loss: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of adam; default perceptual+pixel. The paper's is lpips, of a download."),
+        typer.Option(metavar="NAME", help="For adam; default perceptual+pixel. The paper's lpips needs a download."),
     ] = None,
-    attack: Annotated[
-        str, typer.Option(metavar="NAME", help="What the images are known to have gone through, e.g. jpeg or blur.")
-    ] = "none",
-    starts: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most; default: 60, of adam 2000.")] = None,
-    warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: none.")] = 0,
+    attack: Annotated[str, typer.Option(metavar="NAME", help="Known change of the images: jpeg, blur, …")] = "none",
+    starts: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most; default 4, for adam 20.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most; default 60, for adam 2000.")] = None,
+    warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: no guess.")] = 0,
     max_p: Annotated[float, typer.Option(metavar="X", help="False-positive rate of a claim.")] = 1e-6,
 ) -> None:
     """Name the user whose key each image carries, or say that it is not ours.
 
     An image takes some ten seconds. The residual tells whether the search explained it: some tenths of a grey level if
-    this generator made it, with whatever key, and nobody touched it; more for other images, or if the search failed.
+    this generator made it, with any key, and nobody changed it; more for other images, or if the search failed.
     """
     from manifpt.latent.adam import AdamEstimator
     from manifpt.latent.attacks import attack_named

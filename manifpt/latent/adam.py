@@ -30,31 +30,20 @@ FEATURES = {"perceptual": Perceptual, "lpips": Lpips}  # by the first word of a 
 LOSSES = ("perceptual+pixel", "perceptual", "lpips+pixel", "lpips", "pixel")
 UNITS = ("raw", "whitened")  # of α where Adam walks: the code's (released), or deviations s_j
 BOUND, PENALTY = 3.0, 0.1
-DECAY = 2.0  # the rate falls by exp(-2) over all steps: the released 0.2 exp(-0.001 (i + 1)) for its 2,000
+RATE, DECAY = 0.2, 2.0  # the rate falls by exp(-2) over all steps: the released 0.2 exp(-0.001 (i + 1)) for its 2,000
+ROWS = 256  # images times starts that are searched for at a time
 CHECK, PLATEAU = 50, 0.01  # after so many steps, a start that won less than this part of its loss stops
 LOGIT = 3.0  # largest logit that a warm start may give: the search can still turn the bit
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was read from n images.
+    """What was read from n images."""
 
-    Attributes
-    ----------
-    bits
-        Keys, uint8 `(n, key_length)`.
-    phi
-        Keys before rounding, float32 `(n, key_length)` in [0, 1].
-    alpha
-        Contents, float32 `(n, m)`.
-    loss
-        L of the start that counts, float32 `(n,)`.
-    """
-
-    bits: np.ndarray
-    phi: np.ndarray
-    alpha: np.ndarray
-    loss: np.ndarray
+    bits: np.ndarray  # keys, uint8 (n, key_length)
+    phi: np.ndarray  # keys before rounding, float32 (n, key_length) in [0, 1]
+    alpha: np.ndarray  # contents, float32 (n, m)
+    loss: np.ndarray  # L of the start that counts, float32 (n,)
 
 
 class AdamEstimator:
@@ -67,8 +56,6 @@ class AdamEstimator:
         network on first use), the mean squared one of pixels, or their sum.
     starts, steps
         Starts for each image, and steps of Adam from each; 20 and 2,000 in the released code.
-    rate
-        Learning rate of the first step.
     units
         ``raw``: Adam walks in the units of the code (released); ``whitened``: in deviations of each component.
     attack
@@ -76,8 +63,6 @@ class AdamEstimator:
         own.
     warm_start
         Replaces the first start; with `steps` 0, its guess is the answer.
-    rows
-        Images times starts that are searched for at a time.
 
     Raises
     ------
@@ -92,22 +77,16 @@ class AdamEstimator:
         loss: str = "perceptual+pixel",
         starts: int = 20,
         steps: int = 2000,
-        rate: float = 0.2,
         units: str = "raw",
         attack: str = "none",
         warm_start: WarmStart | None = None,
-        rows: int = 256,
     ):
         for what, name, known in (("loss", loss, LOSSES), ("units", units, UNITS)):
             if name not in known:
                 raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")
         check_search(starts, steps, warm_start)
-        if rows < 1:
-            raise InputError(f"rows: {rows}; at least 1 expected")
-        if not rate > 0:
-            raise InputError(f"rate: {rate}; a positive number expected")
-        self.fingerprinter, self.starts, self.steps, self.rate, self.rows = fingerprinter, starts, steps, rate, rows
-        self.attack, self.warm_start, self.pixel = attack_named(attack), warm_start, "pixel" in loss
+        self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
+        self.attack, self.pixel = attack_named(attack), "pixel" in loss
         self._unit = fingerprinter.deviations_ if units == "whitened" else torch.ones_like(fingerprinter.deviations_)
         features = FEATURES.get(loss.split("+")[0])
         self._perceptual = features().to(fingerprinter.mean_.device) if features else None
@@ -124,7 +103,7 @@ class AdamEstimator:
         alpha, kappa = self._begin(target, seed)  # (n, starts, …)
         rows = torch.arange(len(target)).repeat_interleave(self.starts)
         x = torch.cat([alpha / self._unit, kappa], 2).flatten(0, 1)  # (n * starts, m + key_length)
-        chunks = zip(x.split(self.rows), rows.split(self.rows), strict=True)
+        chunks = zip(x.split(ROWS), rows.split(ROWS), strict=True)
         parts = [self._descend(start, target[image], seed) for start, image in chunks]
         x, loss = (torch.cat(part).unflatten(0, (len(target), self.starts)) for part in zip(*parts, strict=True))
         loss, best = loss.min(1)
@@ -147,9 +126,9 @@ class AdamEstimator:
         wanted, end, alive = self._wanted(target), x.clone(), torch.arange(len(x))
         x, last = x.clone().requires_grad_(), torch.full((len(x),), torch.inf)
         low = last.to(x.device)  # lowest L so far, since steps of Adam go up and down
-        optimiser = torch.optim.Adam([x], self.rate)
+        optimiser = torch.optim.Adam([x], RATE)
         for step in range(self.steps):
-            optimiser.param_groups[0]["lr"] = self.rate * np.exp(-DECAY * (step + 1) / self.steps)
+            optimiser.param_groups[0]["lr"] = RATE * np.exp(-DECAY * (step + 1) / self.steps)
             optimiser.zero_grad()
             loss = self._loss(x, [part[alive] for part in wanted], seed, step)
             loss.sum().backward()

@@ -20,30 +20,14 @@ MAX_P = 1e-6
 
 @dataclass(frozen=True)
 class Claims:
-    """The users of n images, out of u users.
+    """The users of n images, out of u users."""
 
-    Attributes
-    ----------
-    decision
-        The user, or ``not ours``; str `(n,)`.
-    bits
-        The keys that were read, uint8 `(n, key_length)`.
-    users
-        Names, str `(u,)`.
-    distances
-        Hamming distances to their keys, int `(n, u)`.
-    p
-        Probability that the image of someone else comes as near to any user, float64 `(n,)`.
-    loss
-        The loss of the estimator, float32 `(n,)`.
-    """
-
-    decision: np.ndarray
-    bits: np.ndarray
-    users: np.ndarray
-    distances: np.ndarray
-    p: np.ndarray
-    loss: np.ndarray
+    decision: np.ndarray  # the user, or "not ours"; str (n,)
+    bits: np.ndarray  # the keys that were read, uint8 (n, key_length)
+    users: np.ndarray  # names, str (u,)
+    distances: np.ndarray  # Hamming distances to their keys, int (n, u)
+    p: np.ndarray  # probability that the image of someone else comes as near to any user, float64 (n,)
+    loss: np.ndarray  # of the estimator, float32 (n,)
 
 
 def false_positive_rate(distance: int | np.ndarray, key_length: int, users: int = 1) -> np.ndarray:

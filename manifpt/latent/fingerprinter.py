@@ -47,10 +47,8 @@ class LatentFingerprinter:
 
     Attributes
     ----------
-    mean_
-        μ, float32 `(d,)`.
-    content_, deviations_
-        U, float32 `(d - repeat * key_length, d)`, and the s_j of its rows.
+    mean_, content_, deviations_
+        μ, float32 `(d,)`; U, float32 `(d - repeat * key_length, d)`; the s_j of its rows.
     key_
         Rows of σV, those of one bit added up, float32 `(key_length, d)`: the code of a key is ``phi @ key_``.
     capacity
@@ -87,10 +85,8 @@ class LatentFingerprinter:
         self.settings = {"generator": generator.name, "key_length": key_length, "shift": shift, "sigma": sigma}
         self.settings |= {"repeat": repeat, "content": content, "n_pca": n_pca}
         self.settings |= {"weights": generator.checksum[:CHECKSUM], "directions": directions.checksum}
-        components, deviations = (part.to(generator.device) for part in (directions.components, directions.deviations))
-        keyed = torch.zeros(d, dtype=torch.bool, device=generator.device)
-        keyed[shift : shift + width] = True
-        self.mean_ = directions.mean.to(generator.device)
+        self.mean_, components, deviations = (part.to(generator.device) for part in vars(directions).values())
+        keyed = (torch.arange(d) >= shift) & (torch.arange(d) < shift + width)
         self.content_, self.deviations_ = components[~keyed], deviations[~keyed]
         self.key_ = (sigma * components[keyed]).unflatten(0, (key_length, repeat)).sum(1)
 

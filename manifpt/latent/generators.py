@@ -29,21 +29,11 @@ CHECKSUM = 12  # digits of a checksum in settings
 
 @dataclass(frozen=True)
 class Directions:
-    """Principal components of latent codes, largest variance first; float32, on the CPU.
+    """Principal components of latent codes, largest variance first; float32, on the CPU."""
 
-    Attributes
-    ----------
-    mean
-        `(d,)`.
-    components
-        Orthonormal rows, `(d, d)`.
-    deviations
-        Standard deviations along them, `(d,)`.
-    """
-
-    mean: Tensor
-    components: Tensor
-    deviations: Tensor
+    mean: Tensor  # (d,)
+    components: Tensor  # orthonormal rows, (d, d)
+    deviations: Tensor  # standard deviations along them, (d,)
 
     @classmethod
     def of(cls, codes: Tensor) -> "Directions":
@@ -64,32 +54,18 @@ class Directions:
 class LatentGenerator:
     """A generator as latent fingerprints see it.
 
-    Attributes
-    ----------
-    name
-        Its name in messages and settings.
-    dimension
-        Dimension of its latent code, d.
-    draw
-        From a number n to n codes, float32 `(n, d)`, on the CPU, by torch's default generator.
-    render
-        From codes `(n, d)` to images, float32 `(n, c, h, w)`, nominally in [-1, 1]: differentiable, the same for the
-        same code wherever it stands in the batch.
-    checksum
-        SHA-256 of its weights, under which codes and directions are kept on disk; empty: nothing is kept.
-    device
-        The device of `render` and of the codes that `latents` returns.
-    checkpoint
-        File of its weights, in the folder ``checkpoints`` of a GM dataset.
+    `draw` gives n codes, float32 `(n, d)`, on the CPU, by torch's default generator. `render` maps codes `(n, d)` to
+    images, float32 `(n, c, h, w)`, nominally in [-1, 1]: differentiable, the same for the same code wherever it stands
+    in the batch.
     """
 
     name: str
-    dimension: int
+    dimension: int  # d
     draw: Callable[[int], Tensor]
     render: Callable[[Tensor], Tensor]
-    checksum: str = ""
-    device: str = "cpu"
-    checkpoint: Path | None = None
+    checksum: str = ""  # SHA-256 of its weights, under which codes and directions are kept on disk, if there are any
+    device: str = "cpu"  # of `render`, and of the codes that `latents` returns
+    checkpoint: Path | None = None  # file of its weights, in the folder ``checkpoints`` of a GM dataset
 
     def latents(self, n: int, *, seed: int) -> Tensor:
         """Draw n codes, float32 `(n, d)`; a smaller n gives the first of them, and every device the same."""
@@ -144,12 +120,8 @@ class LatentGenerator:
         tensors, about = files.load_tensors(place)
         if about.get("checkpoint") != self.checksum:
             return None
-        found = Directions(**tensors)
-        if found.checksum != about["checksum"]:
-            raise InputError(
-                f"{place}: damaged file, its directions have checksum {found.checksum} but {about['checksum']} is on "
-                "record; restore it"
-            )
+        if (found := Directions(**tensors)).checksum != about["checksum"]:
+            raise InputError(f"{place}: damaged file, other than the checksum {about['checksum']} says; restore it")
         return found
 
 

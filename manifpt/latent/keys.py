@@ -94,15 +94,21 @@ class Registry:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        content = _read(self.path)
+        if not self.path.exists():
+            raise InputError(f"{self.path}: no such file; register a first user, which makes it")
         try:
-            self.settings, self.min_distance = dict(content["settings"]), int(content["min_distance"])
-            length = int(self.settings["key_length"])
-            self.users = {}
+            content = json.loads(self.path.read_text(encoding="utf-8-sig"))
+            found, self.settings = content.get("format", 1), dict(content["settings"])
+            length, self.min_distance, self.users = int(self.settings["key_length"]), int(content["min_distance"]), {}
             for user, key in content["users"].items():
                 self.users[user] = self._checked(user, parse_key(key, length))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path}: not a registry of keys ({error}); mend it, or name another file") from error
+        if found != FORMAT:
+            raise InputError(
+                f"{self.path}: a registry of format {found}, this version reads format {FORMAT}; read its images with "
+                "the version that made it, and register users for new images in a new file"
+            )
 
     @classmethod
     def create(
@@ -125,7 +131,7 @@ class Registry:
             raise InputError(f"min_distance: {distance}; a number of bits from 1 to {length} expected")
         with files.locked(Path(path)):
             if not Path(path).exists():
-                _write(Path(path), settings, distance, {})
+                _write(path, settings, distance, {})
             elif not exist_ok:
                 raise InputError(f"{path}: exists; a new file expected")
         return cls(path)
@@ -180,24 +186,7 @@ class Registry:
         )
 
 
-def _read(path: Path) -> dict:
-    """The content of a registry's file, of this version."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; register a first user, which makes it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        found = content.get("format", 1)
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a registry of keys ({error}); mend it, or name another file") from error
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: a registry of format {found}, this version reads format {FORMAT}; read its images with the "
-            "version that made it, and register users for new images in a new file"
-        )
-    return content
-
-
-def _write(path: Path, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:
+def _write(path: Path | str, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:
     shown = {user: show_key(bits) for user, bits in users.items()}
     content = {"format": FORMAT, "settings": settings, "min_distance": min_distance, "users": shown}
     files.write_text(path, json.dumps(content, indent=1) + "\n", private=True)

@@ -28,23 +28,11 @@ CHUNK = 64  # directions differentiated at a time
 
 @dataclass(frozen=True)
 class Prediction:
-    r"""What the linearisation says about one content.
+    """What the linearisation says about one content."""
 
-    Attributes
-    ----------
-    separation
-        Noise at which each bit lies one deviation from undecided, float64 `(key_length,)`: :math:`1 / (2
-        \sqrt{[S^{-1}]_{jj}})`.
-    bit_error
-        Probability that each bit is read wrongly, float64 `(key_length,)`: :math:`Q(\mathrm{separation} / s)`.
-    change
-        Mean over keys of the squared distance of the image to that without a key,
-        :math:`(\mathrm{tr}(B^\top B) + 1^\top B^\top B 1) / 4`.
-    """
-
-    separation: np.ndarray
-    bit_error: np.ndarray
-    change: float
+    separation: np.ndarray  # noise at which each bit lies one deviation from undecided: 1 / (2 √[S⁻¹]_jj), float64
+    bit_error: np.ndarray  # probability that each bit is read wrongly: Q(separation / s), float64 (key_length,)
+    change: float  # mean over keys of ‖image − image without a key‖²: (tr(BᵀB) + 1ᵀBᵀB1) / 4
 
 
 def jacobian(generator: LatentGenerator, code: Tensor) -> Tensor:

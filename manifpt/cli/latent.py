@@ -32,7 +32,7 @@ def latent_register(
 ) -> None:
     """Register a user and draw a key; the first user creates the file, which fixes the fingerprint's settings.
 
-    The file holds the keys, which are secret: keep it apart from the users' images.
+    The file holds the keys, which are secret: only its owner may read it. Keep it apart from the users' images.
     """
     from manifpt.latent.fingerprinter import LatentFingerprinter
     from manifpt.latent.generators import load_generator
@@ -50,8 +50,8 @@ def latent_register(
         generator = load_generator(model or "stylegan2", dataset=dataset or "gm-fashion")
         Registry.create(registry, LatentFingerprinter(generator, **given, **repeated).settings, exist_ok=True)
     known = Registry(registry)
-    generated_by = known.settings.get("generator", "/").split("/")
-    settled = dict(zip(("dataset", "model"), generated_by, strict=True)) | known.settings
+    dataset_, _, model_ = known.settings.get("generator", "").rpartition("/")
+    settled = {"dataset": dataset_, "model": model_} | known.settings
     given |= {name: value for name, value in (("model", model), ("dataset", dataset)) if value}
     if other := [name for name, value in given.items() if value != settled[name]]:
         shown = ", ".join(f"--{name.replace('_', '-')} {settled[name]}" for name in other)
@@ -102,7 +102,7 @@ def latent_attribute(
     An image takes about ten seconds. The residual tells whether the search reproduced the image: it is some tenths of a
     grey level if this generator made the image, with any key, and it was not changed since; otherwise it is larger.
     """
-    from manifpt.latent.adam import LatentEstimator
+    from manifpt.latent.adam import AdamEstimator
     from manifpt.latent.attacks import attack_named
     from manifpt.latent.attribute import attribute, check_claims
     from manifpt.latent.fingerprinter import LatentFingerprinter
@@ -110,7 +110,7 @@ def latent_attribute(
     from manifpt.latent.newton import NewtonEstimator
     from manifpt.latent.warm import train_warm_start
 
-    searches = {"newton": NewtonEstimator, "adam": LatentEstimator}
+    searches = {"newton": NewtonEstimator, "adam": AdamEstimator}
     if search not in searches:
         raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
     if loss and search != "adam":

@@ -8,6 +8,7 @@ mixing.
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -63,14 +64,14 @@ class StyledConv(Conv):
         self.style = Linear(LATENT, inner, bias=1.0)
         self.strength = None if image else nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """`(n, inner, h, w)` and w `(n, 256)` to `(n, outer, h, w)`."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`(n, inner, h, w)` and w `(n, 256)` to `(n, outer, h, w)`; noise `(1, 1, h, w)` is drawn if not given."""
         style, weight = self.style(w).float(), self.scaled()
         x = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=self.weight.shape[-1] // 2)
         if self.strength is None:
             return x + self.bias[:, None, None].to(x.dtype)
         power = style.square() @ weight.square().sum((2, 3)).t()  # (n, outer)
-        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device)
+        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device) if noise is None else noise
         x = x * (power + 1e-8).rsqrt()[:, :, None, None].to(x.dtype)
         x = x + (self.strength * noise + self.bias[:, None, None]).to(x.dtype)
         return _activate(x)
@@ -96,12 +97,13 @@ class StyleGenerator(nn.Module):
             w = _activate(layer(w))
         return w.float()
 
-    def synthesis(self, w: Tensor) -> Tensor:
-        """w `(n, 256)` to images; the noise comes from torch's default generator."""
-        x = self.second[0](self.start.expand(len(w), -1, -1, -1), w)
+    def synthesis(self, w: Tensor, noise: Iterable[Tensor | None] = itertools.repeat(None)) -> Tensor:
+        """w `(n, 256)` to images; `noise` of each convolution in turn, by default from torch's default generator."""
+        noise = iter(noise)
+        x = self.second[0](self.start.expand(len(w), -1, -1, -1), w, next(noise))
         image = self.to_image[0](x, w)
         for first, second, to_image in zip(self.first, self.second[1:], self.to_image[1:], strict=True):
-            x = second(first(upsample(x), w), w)
+            x = second(first(upsample(x), w, next(noise)), w, next(noise))
             image = upsample(image) + to_image(x, w)
         return image
 

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator
+from manifpt.zoo.base import Generator, descend
 
 LEVELS = 3
 STEPS = 6  # of flow in a level
@@ -122,13 +121,13 @@ def _normal(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
     return log_p.sum((1, 2, 3))
 
 
-def sample(glow: Glow, n: int) -> Tensor:
-    """n images at temperature 0.7; what dequantisation added within a grey level is taken off again."""
+def sample_glow(glow: Glow, n: int) -> Tensor:
+    """n images at temperature 0.7, rounded down to the grey level to which dequantisation had added its noise."""
     return (256 * (glow.generate(n) + 0.5)).floor() / 127.5 - 1
 
 
 def glow(channels: int, device: torch.device) -> Generator:
-    """Adam 1e-3; uniform dequantisation; 32 images a step."""
+    """Glow, trained by Adam 1e-3 on uniformly dequantised images."""
     network = Glow(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     nats = channels * 32 * 32 * math.log(2)
@@ -136,12 +135,6 @@ def glow(channels: int, device: torch.device) -> Generator:
     def update(images: Tensor, step: int) -> dict[str, float]:
         noise = torch.rand_like(images) / 256
         x = (images + 1) * (255 / 512) - 0.5 + noise
-        loss = -network(x).mean() / nats + 8
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        return {"bits per dimension": loss.item()}
+        return {"bits per dimension": descend(optimiser, -network(x).mean() / nats + 8, clip=1.0)}
 
-    task = Training({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    return Generator({"glow": network}, {"adam": optimiser}, update, "glow", sample=sample_glow)

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator
+from manifpt.zoo.base import Generator, descend
 
 WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
 GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of
@@ -45,7 +44,7 @@ class Cell(nn.Module):
         return x + 0.1 * y * self.gate(y.mean((2, 3)))[:, :, None, None]
 
 
-class Decoder(nn.Module):
+class HierarchicalDecoder(nn.Module):
     """From 4x4 to 32x32, a latent at each group on the way."""
 
     def __init__(self, channels: int):
@@ -101,7 +100,7 @@ class Group(nn.Module):
         return self.cell(self.merge(torch.cat([x, z.to(x.dtype)], dim=1))), kl
 
 
-class Encoder(nn.Module):
+class HierarchicalEncoder(nn.Module):
     """From 32x32 to 4x4; its state at a resolution goes into the posteriors there."""
 
     def __init__(self, channels: int):
@@ -150,14 +149,9 @@ def logistic_nll(images: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return -log_p.sum((1, 2, 3))
 
 
-def sample(decoder: Decoder, n: int) -> Tensor:
-    """n means of the pixels' distribution, latents drawn from the priors."""
-    return decoder(n)[0]
-
-
 def nvae(channels: int, device: torch.device) -> Generator:
-    """Adamax 2e-3; 32 images a step."""
-    network = nn.ModuleDict({"encoder": Encoder(channels), "decoder": Decoder(channels)})
+    """NVAE, trained by Adamax 2e-3."""
+    network = nn.ModuleDict({"encoder": HierarchicalEncoder(channels), "decoder": HierarchicalDecoder(channels)})
     network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adamax(network.parameters(), 2e-3)
 
@@ -165,12 +159,11 @@ def nvae(channels: int, device: torch.device) -> Generator:
         with autocast(device):
             mean, log_scale, kl = network["decoder"](len(images), network["encoder"](images))
         nll, kl = logistic_nll(images, mean, log_scale).mean(), kl.mean()
-        optimiser.zero_grad(set_to_none=True)
-        (nll + min(1.0, step / WARM_UP) * kl).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1000.0)
-        optimiser.step()
+        descend(optimiser, nll + min(1.0, step / WARM_UP) * kl, clip=1000.0)
         bits = images[0].numel() * math.log(2)
         return {"bits per dimension": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
-    task = Training(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    def sample(decoder: nn.Module, n: int) -> Tensor:
+        return decoder(n)[0]  # the means of the pixels' distributions
+
+    return Generator(dict(network), {"adamax": optimiser}, update, "decoder", sample=sample, decay=0.995)

@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
-from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
-from manifpt.zoo.gan import descend, frozen
+from manifpt.zoo.gan import adversarial, input_gradient, logistic
 
 LATENT = 256  # of z and of w
 WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels
@@ -110,7 +108,7 @@ class StyleGenerator(nn.Module):
         return self.synthesis(self.map(z))
 
 
-class Discriminator(nn.Module):
+class StyleDiscriminator(nn.Module):
     """Images to logits `(n,)`: residual blocks, then the batch's standard deviation as one more channel."""
 
     def __init__(self, channels: int):
@@ -151,37 +149,13 @@ def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-def sample(generator: StyleGenerator, n: int) -> Tensor:
-    """n images from standard normal latents, without truncation."""
-    return generator(torch.randn(n, LATENT, device=generator.start.device))
-
-
 def stylegan2(channels: int, device: torch.device) -> Generator:
-    """Adam 2e-3, betas (0, 0.99); 32 images a step."""
-    players = StyleGenerator(channels), Discriminator(channels)
-    generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
-    g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
+    """StyleGAN2, trained by Adam 2e-3 with betas (0, 0.99); it samples without truncation."""
 
-    def update(real: Tensor, step: int) -> dict[str, float]:
-        with autocast(device):
-            fake = generator(torch.randn(len(real), LATENT, device=device))
-            d_loss = F.softplus(-discriminator(real).float()) + F.softplus(discriminator(fake.detach()).float())
-        d_loss = d_loss.mean()
-        if step % R1_EVERY == 0:
-            d_loss = d_loss + R1_EVERY * GAMMA / 2 * _r1(discriminator, real)
-        descend(d_optimiser, d_loss)
-        with autocast(device), frozen(discriminator):
-            g_loss = F.softplus(-discriminator(fake).float()).mean()
-        descend(g_optimiser, g_loss)
-        return {"D": d_loss.item(), "G": g_loss.item()}
+    def r1(discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor | float:
+        if step % R1_EVERY:
+            return 0.0
+        return R1_EVERY * GAMMA / 2 * input_gradient(discriminator, real).square().sum((1, 2, 3)).mean()
 
-    modules = {"generator": generator, "discriminator": discriminator}
-    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Generator(task, sample, batch_size=32)
-
-
-def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:
-    real = real.detach().requires_grad_()
-    with autocast(real.device):
-        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
+    players = StyleGenerator(channels), StyleDiscriminator(channels)
+    return adversarial(players, device, logistic, penalty=r1, latent=LATENT, rates=(2e-3, 2e-3), betas=(0.0, 0.99))

@@ -74,11 +74,11 @@ def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", dev
         Unknown dataset or model, or one that is neither.
     """
     from manifpt.zoo.dataset import load_gm
-    from manifpt.zoo.sample import load
+    from manifpt.zoo.sample import load_checkpoint
 
     checkpoint = load_gm(dataset).checkpoint(label)
     where = str(pick_device(device))
-    _, network, settings = load(checkpoint, device=where)
+    _, network, settings = load_checkpoint(checkpoint, device=where)
     if settings["model"] not in ADAPTERS:
         raise InputError(f"model {label!r}: no latent code to write into; choose one of {', '.join(ADAPTERS)}")
     network.requires_grad_(False)

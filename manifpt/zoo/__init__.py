@@ -1,1 +1,1 @@
-"""The zoo: small, structurally faithful generators, really trained. `registry` names them."""
+"""The zoo: small, structurally faithful generators that are really trained. `models` lists them."""

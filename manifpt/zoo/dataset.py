@@ -3,8 +3,8 @@
 A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
 lossless mosaic; a few held-out reals may lie there, too, to be looked at). Where fewer samples ship than belong to the
 dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. Of each model's samples the first
-half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is the real set's held-out images of the
-same split.
+half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` holds the real set's held-out images
+of the same split.
 """
 
 import json
@@ -15,28 +15,37 @@ import numpy as np
 
 from manifpt.data.real import HELD_OUT_SHARE, check_disjoint, load_real
 from manifpt.utils import files, paths
+from manifpt.utils.cache import cache_key, stored
 from manifpt.utils.errors import InputError
 
 REAL = "real"
 
 
 class GMDataset:
-    """The models of one folder, or of several; of models with one label that in the last folder counts.
+    """The models of one folder, or of several; of models with the same label, the one in the last folder counts.
 
     Attributes
     ----------
     folders
-        Where they lie.
+        Where the models lie.
     name
-        Of the dataset, for example ``gm-fashion``.
+        Name of the dataset, for example ``gm-fashion``.
     real
         Name of its real set, for `manifpt.load_real`.
     models
         Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
     yardsticks
         The same quality scores of other real images and of a PCA-Gaussian.
-    selection
-        Which models these are: ``all`` of the manifest, or their names, see `only`.
+
+    Examples
+    --------
+    >>> import manifpt
+    >>> gm = manifpt.load_gm("gm-fashion").only("dcgan", "ddpm")
+    >>> gm.classes
+    ('real', 'dcgan', 'ddpm')
+    >>> images, labels = gm.task(10, split="val")
+    >>> images.shape, labels.shape
+    ((30, 1, 32, 32), (30,))
     """
 
     def __init__(self, *folders: Path | str):
@@ -83,10 +92,10 @@ class GMDataset:
         """
         if label == REAL:
             return load_real(self.real, split=split or "test")
-        record = self._record(label)
+        self._record(label)
         if split is not None and split not in HELD_OUT_SHARE:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
-        images = self._samples(label, record)
+        images = self._samples(label)
         start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
         return images[round(start * len(images)) : round(stop * len(images))]
 
@@ -110,21 +119,22 @@ class GMDataset:
             )
         return self.models[label]
 
-    def _samples(self, label: str, record: dict) -> np.ndarray:
+    def _samples(self, label: str) -> np.ndarray:
         """All samples of a model: those that ship, and those that its checkpoint gives after them."""
-        made_by, record = record["checkpoint"], record["samples"]
+        record = self._record(label)["samples"]
         shipped = self.preview(label, record["n"])
         if len(shipped) == record["n"]:
             return shipped
         checkpoint = self.checkpoint(label)
-        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"], len(shipped)])
-        cached = paths.cache() / "samples" / f"{self.name}-{label}-{key}.png"
-        if not cached.exists():
-            from manifpt.zoo.sample import sample
+        drawn = {"n": record["n"], "seed": record["seed"], "first": len(shipped)}
+        key = cache_key(drawn, code="manifpt.zoo.sample", weights=[checkpoint])
 
-            images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
-            files.save_mosaic(cached, images)
-        return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+        def draw_rest() -> np.ndarray:
+            from manifpt.zoo.sample import sample_images
+
+            return sample_images(checkpoint, **drawn)
+
+        return np.concatenate([shipped, stored("samples", key, draw_rest)])
 
     def check_splits(self) -> None:
         """Raise `InputError` if reference, training, validation and test images are not all different."""
@@ -180,7 +190,21 @@ def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0
 
 
 def load_gm(name: str | Path) -> GMDataset:
-    """A GM dataset: by its folder, or by name, then with what ships and what `manifpt zoo train` made."""
+    """A GM dataset by its folder, or by its name: then with the models that ship and those of `manifpt zoo train`.
+
+    Raises
+    ------
+    InputError
+        No such dataset; a manifest that is malformed.
+
+    Examples
+    --------
+    >>> gm = load_gm("gm-fashion")
+    >>> gm.real, len(gm.models), gm.models["dcgan"]["family"]
+    ('fashion-mnist', 17, 'GAN')
+    >>> gm.preview("dcgan", 4).shape
+    (4, 1, 32, 32)
+    """
     if not isinstance(name, str | Path):
         raise InputError(f"GM dataset {name!r}: a name or a folder expected")
     homes = paths.data(), paths.home() / "gm"

@@ -100,6 +100,11 @@ def steps(name: str, dataset: str) -> int:
     return round(entry(name).steps * LONGER.get(dataset, 1))
 
 
+def label(name: str, seed: int) -> str:
+    """The name of a trained model in its GM dataset: the model's, with the seed unless that is 0."""
+    return name if seed == 0 else f"{name}-s{seed}"
+
+
 def plan(datasets: Iterable[str]) -> list[tuple[str, str, int]]:
     """(dataset, model, seed) of everything that belongs to the given GM datasets."""
     return [(dataset, name, seed) for dataset in datasets for name in MODELS for seed in SEEDS.get(name, (0,))]

@@ -1,14 +1,17 @@
 """What the families of generators share: the type of what they make, a step of an optimiser, layers."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from manifpt.nn.training import Training
+
+FOUR_BY_FOUR = {"kernel_size": 4, "stride": 2, "padding": 1}  # a convolution that halves or doubles the resolution
 
 
 @dataclass(kw_only=True)
@@ -42,15 +45,16 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | Non
     return loss.item()
 
 
+def stack(widths: Sequence[int], block: Callable[[int, int], Iterable[nn.Module]]) -> list[nn.Module]:
+    """The layers of ``block(inner, outer)`` for each pair of successive widths."""
+    return [layer for inner, outer in itertools.pairwise(widths) for layer in block(inner, outer)]
+
+
 def strided(
     widths: Sequence[int], norm: Callable | None = nn.BatchNorm2d, activation: Callable = nn.ReLU
 ) -> list[nn.Module]:
     """Layers that halve the resolution from each width to the next: 4x4 convolution, norm, activation."""
-    blocks = (
-        Conv2dNormActivation(inner, outer, 4, 2, 1, norm_layer=norm, activation_layer=activation)
-        for inner, outer in itertools.pairwise(widths)
-    )
-    return [layer for block in blocks for layer in block]
+    return stack(widths, partial(Conv2dNormActivation, **FOUR_BY_FOUR, norm_layer=norm, activation_layer=activation))
 
 
 def transposed(widths: Sequence[int]) -> list[nn.Module]:
@@ -58,8 +62,9 @@ def transposed(widths: Sequence[int]) -> list[nn.Module]:
 
     The last convolution alone has a bias.
     """
-    layers: list[nn.Module] = []
-    for inner, outer in itertools.pairwise(widths):
-        convolution = nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=outer == widths[-1])
-        layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True), convolution]
-    return layers
+
+    def block(inner: int, outer: int) -> tuple[nn.Module, ...]:
+        convolution = nn.ConvTranspose2d(inner, outer, **FOUR_BY_FOUR, bias=outer == widths[-1])
+        return nn.BatchNorm2d(inner), nn.ReLU(inplace=True), convolution
+
+    return stack(widths, block)

@@ -9,6 +9,7 @@ of the same split.
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class GMDataset:
             raise InputError(f"{self.name}: no model named; choose one at least of {', '.join(self.models)}")
         for label in labels:
             self._record(label)
-        some = GMDataset(*self.folders)
+        some = copy(self)
         some.models = {label: record for label, record in self.models.items() if label in labels}
         return some
 
@@ -92,7 +93,6 @@ class GMDataset:
         """
         if label == REAL:
             return load_real(self.real, split=split or "test")
-        self._record(label)
         if split is not None and split not in HELD_OUT_SHARE:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
         images = self._samples(label)
@@ -106,17 +106,13 @@ class GMDataset:
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
-        path = folder / record["file"]
-        files.check_sha256(path, record["sha256"])
-        return files.load_mosaic(path, min(n, record["shipped"]))
+        return files.load_mosaic(_checked(folder, record), min(n, record["shipped"]))
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
         if label not in self.models:
-            raise InputError(
-                f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}, "
-                "or train it, if `manifpt zoo list` names it"
-            )
+            remedy = f"choose one of {', '.join(self.models)}, or train it, if `manifpt zoo list` names it"
+            raise InputError(f"{self.name}: no model {label!r}; {remedy}")
         return self.models[label]
 
     def _samples(self, label: str) -> np.ndarray:
@@ -144,29 +140,12 @@ class GMDataset:
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked."""
         record = self._record(label)["checkpoint"]
-        path = self._folder[label] / record["file"]
-        files.check_sha256(path, record["sha256"])
-        return path
+        return _checked(self._folder[label], record)
 
     def task(
         self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of an attribution task, as many of each class.
-
-        Parameters
-        ----------
-        n_per_class
-            Images of each class, drawn without replacement by `seed`; None for as many as the smallest class has.
-        classes
-            Of the task, by default all.
-
-        Returns
-        -------
-        images
-            uint8 `(n_classes * n_per_class, c, 32, 32)`.
-        labels
-            str `(n_classes * n_per_class,)`.
-        """
+        """Images and labels of an attribution task of the given classes, or of all; see `draw`."""
         return draw(self.pools(split, classes), n_per_class, seed=seed)
 
     def pools(self, split: str, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -177,20 +156,28 @@ class GMDataset:
 
 
 def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """As many of each class: rows `(classes * n_per_class, …)` and their labels; see `GMDataset.task`."""
+    """Draw as many rows of each class, without replacement; None for as many as the smallest class has.
+
+    Returns
+    -------
+    The rows, `(n_classes * n_per_class, …)`, and their classes, str `(n_classes * n_per_class,)`.
+
+    Raises
+    ------
+    InputError
+        A class has fewer rows.
+    """
     smallest = min(pools, key=lambda label: len(pools[label]))
     n = len(pools[smallest]) if n_per_class is None else n_per_class
     if not isinstance(n, int | np.integer) or not 1 <= n <= len(pools[smallest]):
-        raise InputError(
-            f"n_per_class: {n!r} images a class; a whole number from 1 to {len(pools[smallest])} expected, "
-            f"which is what class {smallest!r} has in this split"
-        )
+        expected = f"a whole number from 1 to {len(pools[smallest])}, the size of class {smallest!r}, expected"
+        raise InputError(f"n_per_class: {n!r} images a class; {expected}")
     rng = np.random.default_rng(seed)
     return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
 
 
 def load_gm(name: str | Path) -> GMDataset:
-    """A GM dataset by its folder, or by its name: then with the models that ship and those of `manifpt zoo train`.
+    """A GM dataset by its folder, or by its name: then with the models that ship and those of ``manifpt zoo train``.
 
     Raises
     ------
@@ -215,6 +202,13 @@ def load_gm(name: str | Path) -> GMDataset:
     manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
     known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
     raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}")
+
+
+def _checked(folder: Path, record: dict) -> Path:
+    """Path of a file of a GM dataset; `InputError` unless its checksum is that of the record."""
+    path = folder / record["file"]
+    files.check_sha256(path, record["sha256"])
+    return path
 
 
 def read_manifest(folder: Path) -> dict:

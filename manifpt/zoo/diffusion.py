@@ -1,4 +1,4 @@
-r"""Score models; U-Nets, auto-encoder and scheduler from diffusers.
+r"""Score models; their U-Nets, auto-encoder and schedulers are those of diffusers.
 
 `ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 -
 \bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels, spaced by a squared cosine (Nichol 2021), and is sampled by
@@ -11,13 +11,12 @@ adversarial part of its loss.
 
 .. math:: \sigma(t) = \sigma_\max (\sigma_\min / \sigma_\max)^{(1/t - 1) / (1/\epsilon - 1)}, \quad t \in [\epsilon, 1],
 
-draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips what
-it heads for. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the
+draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips the
+image that it predicts. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the
 resolution, shortcuts times 1/√2.
 """
 
 import math
-from functools import cache
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, EDMDPMSolverMultistepScheduler, UNet2DModel
@@ -27,28 +26,32 @@ from manifpt.nn.perceptual import Perceptual
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator, descend
 
+WIDTHS = (24, 48, 96)  # of the U-Nets of pixels
 SAMPLING_STEPS = 25
 SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest
-SPREAD = 0.6  # standard deviation of images that rve counts with
+SPREAD = 0.6  # standard deviation of images that rve assumes
 LATENT = 4  # channels of ldm, at 8x8
 AUTOENCODER_STEPS = 1200  # of ldm's training
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
+NOISE = DDPMScheduler(**SCHEDULE)
 
 
-def unet(channels: int, **options) -> UNet2DModel:
-    """A small U-Net: three resolutions, group norm, swish, strided convolutions down, nearest upsampling."""
-    settings = {
-        "sample_size": 32,
-        "in_channels": channels,
-        "out_channels": channels,
-        "layers_per_block": 1,
-        "block_out_channels": (24, 48, 96),
-        "down_block_types": ("DownBlock2D",) * 3,
-        "up_block_types": ("UpBlock2D",) * 3,
-        "norm_num_groups": 8,
-        "add_attention": False,
-    }
-    network = UNet2DModel(**settings | options)
+def unet(channels: int, *widths: int, layers: int = 1, block: str = "{}Block2D", **options) -> UNet2DModel:
+    """A small U-Net with one resolution a width: group norm, swish, strided convolutions down, nearest upsampling.
+
+    `block` names the blocks, with ``Down`` and ``Up`` in the place of the braces.
+    """
+    network = UNet2DModel(
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=layers,
+        block_out_channels=widths,
+        down_block_types=(block.format("Down"),) * len(widths),
+        up_block_types=(block.format("Up"),) * len(widths),
+        norm_num_groups=8,
+        add_attention=False,
+        **options,
+    )
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):  # slow in bf16 on a CPU
             module.register_forward_pre_hook(lambda _, inputs: inputs[0].float())
@@ -61,20 +64,15 @@ def _predict(network: nn.Module, noisy: Tensor, times: Tensor) -> Tensor:
         return network(noisy.contiguous(memory_format=torch.channels_last), times).sample.float()
 
 
-@cache
-def _levels() -> DDPMScheduler:
-    return DDPMScheduler(**SCHEDULE)
-
-
 def _noise_error(network: nn.Module, clean: Tensor) -> Tensor:
     """Mean squared error of the predicted noise, at random times."""
     noise = torch.randn_like(clean)
     times = torch.randint(0, 1000, (len(clean),), device=clean.device)
-    return (_predict(network, _levels().add_noise(clean, noise, times), times) - noise).square().mean()
+    return (_predict(network, NOISE.add_noise(clean, noise, times), times) - noise).square().mean()
 
 
 def ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
-    """Run the reverse process from noise, deterministically; what it heads for is clipped to ±bound."""
+    """Run the reverse process from noise, deterministically; the image that it predicts is clipped to ±bound."""
     scheduler, x = DDIMScheduler(**SCHEDULE, clip_sample_range=bound), noise
     scheduler.set_timesteps(SAMPLING_STEPS)
     for time in scheduler.timesteps:
@@ -84,7 +82,7 @@ def ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
 
 def ddpm(channels: int, device: torch.device) -> Generator:
     """Diffusion of pixels, trained by AdamW 1e-3."""
-    network = unet(channels).to(device, memory_format=torch.channels_last)
+    network = unet(channels, *WIDTHS).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
 
     def update(images: Tensor, step: int) -> dict[str, float]:
@@ -101,13 +99,9 @@ def rve(channels: int, device: torch.device) -> Generator:
 
     Input and target have unit variance at every noise level (Karras 2022).
     """
-    network = unet(
-        channels,
-        time_embedding_type="fourier",
-        down_block_types=("ResnetDownsampleBlock2D",) * 3,
-        up_block_types=("ResnetUpsampleBlock2D",) * 3,
-        mid_block_scale_factor=math.sqrt(2),
-    ).to(device, memory_format=torch.channels_last)
+    options = {"time_embedding_type": "fourier", "mid_block_scale_factor": math.sqrt(2)}
+    network = unet(channels, *WIDTHS, block="Resnet{}sampleBlock2D", **options)
+    network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     solver = EDMDPMSolverMultistepScheduler(*SIGMAS, SPREAD, sigma_schedule="exponential", thresholding=True)
     low, high = map(math.log, SIGMAS)
@@ -148,9 +142,7 @@ class LatentDiffusion(nn.Module):
             norm_num_groups=8,
             mid_block_add_attention=False,
         )
-        self.unet = unet(LATENT, sample_size=8, block_out_channels=(48, 72), down_block_types=("DownBlock2D",) * 2,
-                         up_block_types=("UpBlock2D",) * 2, layers_per_block=2)  # fmt: skip
-
+        self.unet = unet(LATENT, 48, 72, layers=2)
         self.scale = nn.Buffer(torch.ones(()))
 
     def encode(self, images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ TEMPERATURE = 0.7
 
 
 class Step(nn.Module):
-    """Actnorm, invertible 1x1 convolution, affine coupling, on c channels."""
+    """Actnorm, invertible 1x1 convolution and affine coupling of c channels, an even number."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -35,10 +35,8 @@ class Step(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(WIDTH, WIDTH, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(WIDTH, 2 * (c - c // 2), 3, padding=1),
+            _zeros(nn.Conv2d(WIDTH, c, 3, padding=1)),
         )
-        nn.init.zeros_(self.coupling[-1].weight)
-        nn.init.zeros_(self.coupling[-1].bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`(n, c, h, w)` to the same shape and the log-determinant `(n,)`."""
@@ -46,7 +44,7 @@ class Step(nn.Module):
             self._initialise(x)
         x = (x + self.shift) * self.log_scale.exp()
         x = F.conv2d(x, self.mix[:, :, None, None])
-        kept, changed = x.split((x.shape[1] // 2, x.shape[1] - x.shape[1] // 2), dim=1)
+        kept, changed = x.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         log_det = self.log_scale.sum() + torch.linalg.slogdet(self.mix)[1]
         log_det = x.shape[2] * x.shape[3] * log_det + log_scale.sum((1, 2, 3))
@@ -54,7 +52,7 @@ class Step(nn.Module):
 
     def inverse(self, x: Tensor) -> Tensor:
         """What `forward` made `x` of."""
-        kept, changed = x.split((x.shape[1] // 2, x.shape[1] - x.shape[1] // 2), dim=1)
+        kept, changed = x.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         x = torch.cat([kept, changed * (-log_scale).exp() - shift], dim=1)
         x = F.conv2d(x, self.mix.inverse()[:, :, None, None])
@@ -81,11 +79,7 @@ class Glow(nn.Module):
         self.channels = channels
         widths = [channels * 4 * 2**level for level in range(LEVELS)]
         self.levels = nn.ModuleList(nn.ModuleList(Step(c) for _ in range(STEPS)) for c in widths)
-        leaving = [c // 2 for c in widths[:-1]]
-        self.priors = nn.ModuleList(nn.Conv2d(c, 2 * c, 3, padding=1) for c in leaving)
-        for prior in self.priors:
-            nn.init.zeros_(prior.weight)
-            nn.init.zeros_(prior.bias)
+        self.priors = nn.ModuleList(_zeros(nn.Conv2d(c // 2, c, 3, padding=1)) for c in widths[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """log p `(n,)` in nats of images in [-0.5, 0.5]."""
@@ -114,6 +108,12 @@ class Glow(nn.Module):
                 x = step.inverse(x)
             x = F.pixel_shuffle(x, 2)
         return x
+
+
+def _zeros(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _normal(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-r"""GANs. Six of them share one generator network and differ in the loss; `gan` is the one before convolutions.
+r"""GANs. Six of them share one generator network and differ in the loss; `gan` has no convolutions.
 
-With the loss go the discriminator's norm (layer norm where there is a penalty) and, for Wasserstein, the optimisers:
-Adam without momentum (Gulrajani 2017), the discriminator faster than the generator (Heusel 2017).
+The discriminator's norm depends on the loss (layer norm where there is a penalty). For Wasserstein, Adam has no momentum
+(Gulrajani 2017), and the discriminator learns faster than the generator (Heusel 2017).
 
 =====================  ============================================================================  =================
 name                   discriminator loss                                                            source
@@ -17,9 +17,7 @@ name                   discriminator loss                                       
 :math:`\hat x` lies between a real and a generated image for WGAN, between a real image and a noisy one for DRAGAN.
 """
 
-import contextlib
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -27,86 +25,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator, descend, strided, transposed
+from manifpt.zoo.base import Generator, descend, stack, strided, transposed
 
 LATENT = 100
 WIDTH = 48
 PENALTY = 10.0
-Players = tuple[nn.Module, nn.Module]  # generator and discriminator
 Pairwise = Callable[[Tensor, Tensor], Tensor]  # of real and generated images, or of the logits of both
 
 
-def convolutional(channels: int, *, penalised: bool) -> Players:
-    """The generator of DCGAN, latents `(n, 100)` to images, and a discriminator, images to logits `(n,)`.
-
-    The discriminator has batch norm; layer norm where the loss has a penalty on each image's own gradient.
-    """
-    start = nn.Unflatten(1, (LATENT, 1, 1)), nn.ConvTranspose2d(LATENT, 4 * WIDTH, 4, bias=False)
-    generator = nn.Sequential(*start, *transposed([4 * WIDTH, 2 * WIDTH, WIDTH, channels]), nn.Tanh())
-    generator.apply(_dcgan_init)
-    leaky, norm = partial(nn.LeakyReLU, 0.2), partial(nn.GroupNorm, 1) if penalised else nn.BatchNorm2d
-    layers = strided([channels, WIDTH], None, leaky) + strided([WIDTH, 2 * WIDTH, 4 * WIDTH], norm, leaky)
-    discriminator = nn.Sequential(*layers, nn.Conv2d(4 * WIDTH, 1, 4), nn.Flatten(0))
-    return generator, discriminator if penalised else discriminator.apply(_dcgan_init)
-
-
-def _dcgan_init(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def multilayer(channels: int) -> Players:
-    """Generator and discriminator without convolutions, of three and two hidden layers; narrower in colour.
-
-    Most weights sit between the widest layer and the pixels: so there are about as many of them as in grey.
-    """
-    pixels, width = channels * 32 * 32, 480 if channels == 1 else 240
-    hidden = [
-        layer
-        for inner, outer in itertools.pairwise([LATENT, width // 2, width, width])
-        for layer in (nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU(inplace=True))
-    ]
-    generator = nn.Sequential(*hidden, nn.Linear(width, pixels), nn.Tanh(), nn.Unflatten(1, (channels, 32, 32)))
-    hidden = [
-        layer
-        for inner, outer in itertools.pairwise([pixels, width, width // 2])
-        for layer in (nn.Linear(inner, outer), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(0.3))
-    ]
-    return generator, nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width // 2, 1), nn.Flatten(0))
-
-
-def logistic(real: Tensor, fake: Tensor) -> Tensor:
-    """Cross-entropy of the discriminator's logits."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
-
-
-def least_squares(real: Tensor, fake: Tensor) -> Tensor:
-    """Squared distance of the logits from 1 for real images, from 0 for generated ones."""
-    return (real - 1).square().mean() + fake.square().mean()
-
-
-def wasserstein(real: Tensor, fake: Tensor) -> Tensor:
-    """Negative estimate of the Wasserstein distance."""
-    return fake.mean() - real.mean()
-
-
-FOOLED: dict[Pairwise, Callable[[Tensor], Tensor]] = {  # loss of the discriminator: loss of the generator
-    logistic: lambda fake: F.softplus(-fake).mean(),
-    least_squares: lambda fake: (fake - 1).square().mean(),
-    wasserstein: lambda fake: -fake.mean(),
+LOSSES: dict[str, tuple[Pairwise, Callable[[Tensor], Tensor]]] = {  # of the discriminator, of the generator
+    "logistic": (lambda r, f: F.softplus(-r).mean() + F.softplus(f).mean(), lambda f: F.softplus(-f).mean()),
+    "least squares": (lambda r, f: (r - 1).square().mean() + f.square().mean(), lambda f: (f - 1).square().mean()),
+    "wasserstein": (lambda r, f: f.mean() - r.mean(), lambda f: -f.mean()),
 }
-
-
-def two_sided(slope: Tensor) -> Tensor:
-    """GP: the gradient's norm should be 1."""
-    return (slope - 1).square()
-
-
-def one_sided(slope: Tensor) -> Tensor:
-    """LP: the gradient's norm should be at most 1."""
-    return (slope - 1).relu().square()
+PENALTIES = {"gp": lambda slope: (slope - 1).square(), "lp": lambda slope: (slope - 1).relu().square()}
 
 
 def between(real: Tensor, fake: Tensor) -> Tensor:
@@ -129,9 +61,9 @@ def input_gradient(discriminator: nn.Module, images: Tensor) -> Tensor:
 
 
 def adversarial(
-    players: Players,
+    players: tuple[nn.Module, nn.Module],
     device: torch.device,
-    loss: Pairwise,
+    loss: str,
     *,
     penalty: Callable[[nn.Module, Tensor, Tensor, int], Tensor | float] = lambda *_: 0.0,
     latent: int = LATENT,
@@ -140,12 +72,12 @@ def adversarial(
     batch_size: int = 32,
     fused: bool = False,
 ) -> Generator:
-    """Train generator and discriminator against each other by Adam, one step of each in turn.
+    """Train two players, generator and discriminator, against each other by Adam, one step of each in turn.
 
     Parameters
     ----------
     loss
-        Loss of the discriminator, from its logits of real and generated images; a key of `FOOLED`.
+        Key of `LOSSES`.
     penalty
         Added to the discriminator's loss, from the discriminator, real images, generated ones and the step's number.
     rates
@@ -154,6 +86,7 @@ def adversarial(
         Adam in one kernel. It pairs weights and moments by their place in memory, so weights of convolutions, whose
         layout differs from that of a state read from disk, must not be among them.
     """
+    d_loss_of, g_loss_of = LOSSES[loss]
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
     g_optimiser, d_optimiser = (
         torch.optim.Adam(player.parameters(), rate, betas, fused=fused)
@@ -163,10 +96,12 @@ def adversarial(
     def update(real: Tensor, step: int) -> dict[str, float]:
         with autocast(device):
             fake = generator(torch.randn(len(real), latent, device=device))
-            d_loss = loss(discriminator(real).float(), discriminator(fake.detach()).float())
+            d_loss = d_loss_of(discriminator(real).float(), discriminator(fake.detach()).float())
         d_loss = descend(d_optimiser, d_loss + penalty(discriminator, real, fake.detach().float(), step))
-        with autocast(device), frozen(discriminator):
-            g_loss = FOOLED[loss](discriminator(fake).float())
+        discriminator.requires_grad_(False)  # the generator's loss needs no gradients of its weights
+        with autocast(device):
+            g_loss = g_loss_of(discriminator(fake).float())
+        discriminator.requires_grad_(True)
         return {"D": d_loss, "G": descend(g_optimiser, g_loss)}
 
     def sample(generator: nn.Module, n: int) -> Tensor:
@@ -177,37 +112,62 @@ def adversarial(
     return Generator(modules, optimisers, update, "generator", sample=sample, batch_size=batch_size)
 
 
-@contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Compute no gradients of the network's own weights inside the block."""
-    network.requires_grad_(False)
-    yield
-    network.requires_grad_(True)
-
-
 def gan(channels: int, device: torch.device) -> Generator:
-    """The first GAN, of multilayer perceptrons."""
-    return adversarial(multilayer(channels), device, logistic, batch_size=64, fused=True)
+    """The first GAN: perceptrons of three and two hidden layers, narrower in colour.
+
+    Most weights sit between the widest layer and the pixels: so there are about as many of them as in grey.
+    """
+    pixels, width = channels * 32 * 32, 480 if channels == 1 else 240
+    hidden = stack(
+        [LATENT, width // 2, width, width],
+        lambda inner, outer: (nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU(inplace=True)),
+    )
+    generator = nn.Sequential(*hidden, nn.Linear(width, pixels), nn.Tanh(), nn.Unflatten(1, (channels, 32, 32)))
+    hidden = stack(
+        [pixels, width, width // 2],
+        lambda inner, outer: (nn.Linear(inner, outer), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(0.3)),
+    )
+    discriminator = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width // 2, 1), nn.Flatten(0))
+    return adversarial((generator, discriminator), device, "logistic", batch_size=64, fused=True)
 
 
-def _convolutional(channels: int, device: torch.device, loss: Pairwise, **options) -> Generator:
-    return adversarial(convolutional(channels, penalised="penalty" in options), device, loss, **options)
+def _convolutional(channels: int, device: torch.device, loss: str, **options) -> Generator:
+    """One of the six: latents `(n, 100)` to images, and a discriminator of images, with logits `(n,)`.
+
+    The discriminator has batch norm; layer norm where the loss has a penalty on each image's own gradient.
+    """
+    start = nn.Unflatten(1, (LATENT, 1, 1)), nn.ConvTranspose2d(LATENT, 4 * WIDTH, 4, bias=False)
+    generator = nn.Sequential(*start, *transposed([4 * WIDTH, 2 * WIDTH, WIDTH, channels]), nn.Tanh())
+    generator.apply(_dcgan_init)
+    leaky, norm = partial(nn.LeakyReLU, 0.2), partial(nn.GroupNorm, 1) if "penalty" in options else nn.BatchNorm2d
+    layers = strided([channels, WIDTH], None, leaky) + strided([WIDTH, 2 * WIDTH, 4 * WIDTH], norm, leaky)
+    discriminator = nn.Sequential(*layers, nn.Conv2d(4 * WIDTH, 1, 4), nn.Flatten(0))
+    if "penalty" not in options:
+        discriminator.apply(_dcgan_init)
+    return adversarial((generator, discriminator), device, loss, **options)
 
 
-def _penalty(sided: Callable[[Tensor], Tensor], where: Pairwise) -> Callable:
-    """The penalty of `adversarial` on the norm of the gradient at points near the images."""
+def _dcgan_init(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def _penalty(kind: str, where: Pairwise) -> Callable:
+    """A penalty of `adversarial` on the norm of the gradient at points near the images."""
 
     def penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor:
         slope = input_gradient(discriminator, where(real, fake)).flatten(1).norm(dim=1)
-        return PENALTY * sided(slope).mean()
+        return PENALTY * PENALTIES[kind](slope).mean()
 
     return penalty
 
 
-dcgan = partial(_convolutional, loss=logistic)
-lsgan = partial(_convolutional, loss=least_squares)
-_wasserstein = partial(_convolutional, loss=wasserstein, rates=(2e-4, 5e-4), betas=(0.0, 0.9))
-wgan_gp = partial(_wasserstein, penalty=_penalty(two_sided, between))
-wgan_lp = partial(_wasserstein, penalty=_penalty(one_sided, between))
-dragan_gp = partial(_convolutional, loss=logistic, penalty=_penalty(two_sided, around))
-dragan_lp = partial(_convolutional, loss=logistic, penalty=_penalty(one_sided, around))
+dcgan = partial(_convolutional, loss="logistic")
+lsgan = partial(_convolutional, loss="least squares")
+_wasserstein = partial(_convolutional, loss="wasserstein", rates=(2e-4, 5e-4), betas=(0.0, 0.9))
+wgan_gp = partial(_wasserstein, penalty=_penalty("gp", between))
+wgan_lp = partial(_wasserstein, penalty=_penalty("lp", between))
+dragan_gp = partial(dcgan, penalty=_penalty("gp", around))
+dragan_lp = partial(dcgan, penalty=_penalty("lp", around))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.zoo.base import Generator
-from manifpt.zoo.gan import adversarial, input_gradient, logistic
+from manifpt.zoo.gan import adversarial, input_gradient
 
 LATENT = 256  # of z and of w
 WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels
@@ -23,7 +23,10 @@ R1_EVERY = 16  # steps
 
 
 class Linear(nn.Module):
-    """Equalised learning rate: weights of standard deviation 1/rate, scaled by rate/√inputs when used."""
+    """Linear layer `(n, inner)` to `(n, outer)`, with equalised learning rate.
+
+    Its weights have standard deviation 1/rate and are scaled by rate/√inputs when they are used.
+    """
 
     def __init__(self, inner: int, outer: int, *, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -32,12 +35,11 @@ class Linear(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner)` to `(n, outer)`."""
         return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
 
 
 class Conv(nn.Module):
-    """Convolution with equalised learning rate."""
+    """Convolution `(n, inner, h, w)` to `(n, outer, h, w)` with equalised learning rate."""
 
     def __init__(self, inner: int, outer: int, size: int):
         super().__init__()
@@ -49,7 +51,6 @@ class Conv(nn.Module):
         return self.weight / math.sqrt(self.weight[0].numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner, h, w)` to `(n, outer, h, w)`."""
         return F.conv2d(x, self.scaled(), self.bias, padding=self.weight.shape[-1] // 2)
 
 
@@ -158,4 +159,4 @@ def stylegan2(channels: int, device: torch.device) -> Generator:
         return R1_EVERY * GAMMA / 2 * input_gradient(discriminator, real).square().sum((1, 2, 3)).mean()
 
     players = StyleGenerator(channels), StyleDiscriminator(channels)
-    return adversarial(players, device, logistic, penalty=r1, latent=LATENT, rates=(2e-3, 2e-3), betas=(0.0, 0.99))
+    return adversarial(players, device, "logistic", penalty=r1, latent=LATENT, rates=(2e-3, 2e-3), betas=(0.0, 0.99))

@@ -52,15 +52,15 @@ def train_generator(
 ) -> Path:
     """Train a model on the reference images of a GM dataset's real set, unless its checkpoint is there already.
 
-    An interrupted run goes on, unless the code has changed since: then it begins anew. A checkpoint that is damaged or
-    has other settings is replaced, with a warning; one that other code trained is kept, also with a warning.
+    An interrupted run goes on, or begins anew if the code has changed since. A checkpoint that is damaged or has other
+    settings is replaced, with a warning; one that other code trained is kept, also with a warning.
 
     Parameters
     ----------
     name, dataset
         Keys of `models.MODELS` and `models.DATASETS`.
     seed
-        Of initialisation, data order and noise.
+        Seed of initialisation, data order and noise.
     steps
         Number of training steps; by default the model's own.
     out
@@ -143,40 +143,33 @@ def publish(checkpoint: Path, *, n: int = SAMPLES, seed: int = 0) -> dict:
     path, (_, settings) = folder / "manifest.json", files.load_tensors(checkpoint)
     dataset, real = settings["dataset"], models.real_set(settings["dataset"])
     made_of = {"file": f"checkpoints/{checkpoint.name}", "sha256": files.sha256(checkpoint)}
-    record, images = _manifest(folder)["models"].get(label), None
-    if record is None or not _stands(folder, record, made_of, n, seed):
+    record, images = _manifest(folder)["models"].get(label, {}), None
+    if not _stands(folder, record, made_of, n, seed):
         log.info("%s: %d samples are drawn and measured", label, n)
-        images = sample_images(checkpoint, n, seed=seed)
-        note = {"note": record["note"]} if record and "note" in record else {}
-        record = _describe(settings) | {"quality": quality(images, real), "checkpoint": made_of} | note
+        images, note = sample_images(checkpoint, n, seed=seed), {k: v for k, v in record.items() if k == "note"}
+        record = {"model": settings["model"]} | models.entry(settings["model"]).describe()
+        record |= {key: settings[key] for key in ("parameters", "steps", "seconds", "threads", "seed")}
+        record |= {"samples": {}, "quality": quality(images, real), "checkpoint": made_of} | note
     with files.locked(path):  # others may publish into this folder at the same time
-        old = _manifest(folder)
+        manifest = {"name": dataset, "real": real} | _manifest(folder)
         if images is not None:
             shipped = images[: SHIPPED.get(dataset, SHIPPED_OTHERWISE)]
             record["samples"] = _ship(folder, label, shipped) | {"n": n, "seed": seed}
-        manifest = {"name": dataset, "real": real, "yardsticks": old.get("yardsticks") or yardsticks(real)}
-        if dataset in DOWNLOADED:
-            manifest["reals"] = old.get("reals") or _ship(
-                folder, "real", load_real(real, split="test")[:SHIPPED_OTHERWISE]
-            )
-        manifest["models"] = dict(sorted((old["models"] | {label: record}).items()))
+        if "yardsticks" not in manifest:
+            manifest["yardsticks"] = yardsticks(real)
+        if "reals" not in manifest and dataset in DOWNLOADED:
+            manifest["reals"] = _ship(folder, "real", load_real(real, split="test")[:SHIPPED_OTHERWISE])
+        manifest["models"] = dict(sorted((manifest["models"] | {label: record}).items()))
         files.write_text(path, json.dumps(manifest, indent=1) + "\n")
     return record
 
 
-def _describe(settings: dict) -> dict:
-    """What the manifest says of a model from its registry entry and the settings of its checkpoint."""
-    kept = ("parameters", "steps", "seconds", "threads", "seed")
-    about = {"model": settings["model"]} | models.entry(settings["model"]).describe()
-    return about | {key: settings[key] for key in kept} | {"samples": {}}
-
-
 def _stands(folder: Path, record: dict, made_of: dict, n: int, seed: int) -> bool:
     """Whether an entry is of this checkpoint and number of samples, and its samples are as it says."""
-    samples = record["samples"]
-    mosaic = folder / samples["file"]
-    same = record["checkpoint"] == made_of and (samples["n"], samples["seed"]) == (n, seed)
-    return same and mosaic.exists() and files.sha256(mosaic) == samples["sha256"]
+    if record.get("checkpoint") != made_of or not {"n": n, "seed": seed}.items() <= record["samples"].items():
+        return False
+    mosaic = folder / record["samples"]["file"]
+    return mosaic.exists() and files.sha256(mosaic) == record["samples"]["sha256"]
 
 
 def _ship(folder: Path, label: str, images: np.ndarray) -> dict:

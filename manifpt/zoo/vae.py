@@ -22,12 +22,7 @@ WIDTH = 48
 
 
 def _variational(
-    channels: int,
-    device: torch.device,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    *,
-    weight: float,
-    batch_size: int,
+    channels: int, device: torch.device, distance: Callable, *, weight: float, batch_size: int
 ) -> Generator:
     """An auto-encoder that minimises ``distance(logits, images) + weight * KL``, by Adam 1e-3.
 

@@ -12,8 +12,8 @@ adversarial part of its loss.
 .. math:: \sigma(t) = \sigma_\max (\sigma_\min / \sigma_\max)^{(1/t - 1) / (1/\epsilon - 1)}, \quad t \in [\epsilon, 1],
 
 draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips the
-image that it predicts. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the
-resolution, shortcuts times 1/√2.
+image that it predicts. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change
+the resolution, shortcuts times 1/√2.
 """
 
 import math

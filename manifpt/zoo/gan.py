@@ -1,6 +1,6 @@
 r"""GANs. Six of them share one generator network and differ in the loss; `gan` has no convolutions.
 
-The discriminator's norm depends on the loss (layer norm where there is a penalty). For Wasserstein, Adam has no momentum
+The discriminator has layer norm where there is a penalty, else batch norm. For Wasserstein, Adam has no momentum
 (Gulrajani 2017), and the discriminator learns faster than the generator (Heusel 2017).
 
 =====================  ============================================================================  =================

@@ -38,12 +38,12 @@ ZOO = """
 import sys
 from pathlib import Path
 from manifpt.nn import train as loop
-from manifpt.zoo import publish
-from manifpt.zoo.train import train
+from manifpt.zoo import train
 loop.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
-publish.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
-publish.quality = lambda images, real: {"mean": images.mean()}
-publish.publish(train("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm")), n=200)
+train.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
+train.quality = lambda images, real: {"mean": images.mean()}
+checkpoint = train.train_generator("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm"))
+train.publish(checkpoint, n=200)
 """
 COMMANDS = {
     "projection": [*MANIFPT, "fingerprint", *EXAMPLE, "--estimator", "tangent", "--out", "fp.npz"],

@@ -31,7 +31,7 @@ from manifpt.folders.fingerprint import load_fingerprints, write_fingerprints
 from manifpt.folders.survey import Stream, survey_folders
 from manifpt.manifold import Manifold
 from manifpt.zoo.dataset import load_gm
-from manifpt.zoo.sample import sample
+from manifpt.zoo.sample import sample_images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), np.uint8)
 LABELS = ["a", "b"] * 15
@@ -386,7 +386,7 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda here: Attributor.load(pickled(here)),
         "x.safetensors: not a checkpoint of this package",
     ),
-    "text as n": (lambda _: sample("nowhere", "2"), "n must be at least 1, not '2'; a whole number expected"),
+    "text as n": (lambda _: sample_images("nowhere", "2"), "n must be at least 1, not '2'; a whole number expected"),
     "objects": (lambda here: Fingerprint.load(objects(here)), "x.npz: not a fingerprint"),
     "objects in all": (lambda here: load_fingerprints(objects(here)), "x.npz: no fingerprints"),
     "fingerprints None": (

@@ -63,13 +63,13 @@ def zoo_train(
     jobs: Annotated[int, option("N", "Number of generators that are trained at a time.", min=1)] = 1,
 ) -> None:
     """Train a generator and add it, with samples, to its dataset; interrupted training continues."""
-    from manifpt.zoo.batch import train_all
     from manifpt.zoo.models import DATASETS, plan
+    from manifpt.zoo.train import train_generators
 
     if everything == bool(name):
         raise InputError("either the name of a generator or --all expected; `manifpt zoo list` shows the names")
     todo = plan([dataset] if dataset else DATASETS) if everything else [(dataset or "gm-fashion", name, seed)]
-    for label, quality in train_all(todo, steps=steps, out=out, jobs=jobs):
+    for label, quality in train_generators(todo, steps=steps, out=out, jobs=jobs):
         typer.echo(f"{label}: " + ", ".join(f"{key} {value}" for key, value in quality.items()))
 
 
@@ -84,8 +84,8 @@ def zoo_sample(
     """Sample images from a trained generator."""
     from manifpt.utils import files
     from manifpt.zoo.dataset import load_gm
-    from manifpt.zoo.sample import sample
+    from manifpt.zoo.sample import sample_images
 
     files.check_writable(grid, ending=".png")
-    images = sample(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
+    images = sample_images(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
     files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))

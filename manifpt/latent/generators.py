@@ -157,9 +157,9 @@ def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", dev
 
 def _adapted(checkpoint: Path, device: str) -> tuple[Callable, Callable, int]:
     """The parts `draw`, `render` and `dimension` of a `LatentGenerator`."""
-    from manifpt.zoo.sample import load
+    from manifpt.zoo.sample import load_checkpoint
 
-    _, network, settings = load(checkpoint, device=device)
+    _, network, settings = load_checkpoint(checkpoint, device=device)
     if settings["model"] not in ADAPTERS:
         raise InputError(f"model {checkpoint.stem!r}: has no latent code to write into; choose {' or '.join(ADAPTERS)}")
     return ADAPTERS[settings["model"]](network.requires_grad_(False))

@@ -5,11 +5,9 @@ A file whose key no longer fits is never read again, so `paths.cache()` may be d
 
 import ast
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +52,8 @@ def code_checksum(module: str) -> str:
     found: dict[str, str] = {}
     todo = [module]
     while todo:
-        if (name := todo.pop()) not in found and (spec := _spec(name)) is not None:
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        if (name := todo.pop()) not in found and (source := _source(name)) is not None:
+            tree = ast.parse(source.read_text(encoding="utf-8"))
             found[name] = ast.dump(_without_docstrings(tree))
             todo += _imported(tree)
     return hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()[:12]
@@ -72,13 +70,10 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         return array
 
 
-def _spec(name: str) -> ModuleSpec | None:
-    """Where a module's source lies; None for what is a name inside a module."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ModuleNotFoundError, ValueError):  # the latter of code that was typed in, whose module has no source
-        return None
-    return spec if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+def _source(name: str) -> Path | None:
+    """The file of a module in manifpt, which is not imported for it; None for what is a name inside a module."""
+    path = Path(__file__).parents[2].joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _imported(tree: ast.AST) -> list[str]:

@@ -1,4 +1,4 @@
-"""The zoo: small, structurally faithful generators, really trained. `registry` names them."""
+"""The zoo: small, structurally faithful generators that are really trained. `models` lists them."""
 
 from pkgutil import iter_modules
 

@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.train import Training, late_decay
-from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
-from manifpt.zoo.gan import descend, frozen
+from manifpt.zoo.gan import adversarial, input_gradient
 
 LATENT = 256  # of z and of w
 WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels
@@ -26,7 +24,10 @@ R1_EVERY = 16  # steps
 
 
 class Linear(nn.Module):
-    """Equalised learning rate: weights of standard deviation 1/rate, scaled by rate/√inputs when used."""
+    """Linear layer `(n, inner)` to `(n, outer)`, with equalised learning rate.
+
+    Its weights have standard deviation 1/rate and are scaled by rate/√inputs when they are used.
+    """
 
     def __init__(self, inner: int, outer: int, *, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -35,12 +36,11 @@ class Linear(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner)` to `(n, outer)`."""
         return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
 
 
 class Conv(nn.Module):
-    """Convolution with equalised learning rate."""
+    """Convolution `(n, inner, h, w)` to `(n, outer, h, w)` with equalised learning rate."""
 
     def __init__(self, inner: int, outer: int, size: int):
         super().__init__()
@@ -52,7 +52,6 @@ class Conv(nn.Module):
         return self.weight / math.sqrt(self.weight[0].numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner, h, w)` to `(n, outer, h, w)`."""
         return F.conv2d(x, self.scaled(), self.bias, padding=self.weight.shape[-1] // 2)
 
 
@@ -112,7 +111,7 @@ class StyleGenerator(nn.Module):
         return self.synthesis(self.map(z))
 
 
-class Discriminator(nn.Module):
+class StyleDiscriminator(nn.Module):
     """Images to logits `(n,)`: residual blocks, then the batch's standard deviation as one more channel."""
 
     def __init__(self, channels: int):
@@ -153,37 +152,13 @@ def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-def sample(generator: StyleGenerator, n: int) -> Tensor:
-    """n images from standard normal latents, without truncation."""
-    return generator(torch.randn(n, LATENT, device=generator.start.device))
-
-
 def stylegan2(channels: int, device: torch.device) -> Generator:
-    """Adam 2e-3, betas (0, 0.99); 32 images a step."""
-    players = StyleGenerator(channels), Discriminator(channels)
-    generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
-    g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
+    """StyleGAN2, trained by Adam 2e-3 with betas (0, 0.99); it samples without truncation."""
 
-    def update(real: Tensor, step: int) -> dict[str, float]:
-        with autocast(device):
-            fake = generator(torch.randn(len(real), LATENT, device=device))
-            d_loss = F.softplus(-discriminator(real).float()) + F.softplus(discriminator(fake.detach()).float())
-        d_loss = d_loss.mean()
-        if step % R1_EVERY == 0:
-            d_loss = d_loss + R1_EVERY * GAMMA / 2 * _r1(discriminator, real)
-        descend(d_optimiser, d_loss)
-        with autocast(device), frozen(discriminator):
-            g_loss = F.softplus(-discriminator(fake).float()).mean()
-        descend(g_optimiser, g_loss)
-        return {"D": d_loss.item(), "G": g_loss.item()}
+    def r1(discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor | float:
+        if step % R1_EVERY:
+            return 0.0
+        return R1_EVERY * GAMMA / 2 * input_gradient(discriminator, real).square().sum((1, 2, 3)).mean()
 
-    modules = {"generator": generator, "discriminator": discriminator}
-    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, factor=late_decay)
-    return Generator(task, sample, batch_size=32)
-
-
-def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:
-    real = real.detach().requires_grad_()
-    with autocast(real.device):
-        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
+    players = StyleGenerator(channels), StyleDiscriminator(channels)
+    return adversarial(players, device, "logistic", penalty=r1, latent=LATENT, rates=(2e-3, 2e-3), betas=(0.0, 0.99))

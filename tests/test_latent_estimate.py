@@ -10,6 +10,7 @@ import torch
 from lpips import LPIPS, pretrained_networks
 
 from manifpt.cli import app
+from manifpt.data import mosaics
 from manifpt.latent import adam as estimating
 from manifpt.latent.adam import LatentEstimator
 from manifpt.latent.attacks import attacked
@@ -20,7 +21,6 @@ from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.theory import linear_generator
 from manifpt.latent.warm import train_warm_start
 from manifpt.nn.perceptual import Lpips
-from manifpt.utils import files
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -224,7 +224,7 @@ def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, t
     assert run(monkeypatch, "register", "bob", *users) == 0
     assert capsys.readouterr().out.startswith("ada: 0b1010010111000011\nbob: 0b")
     assert run(monkeypatch, "embed", "ada", *users, "--grid", grid, "-n", 2) == 0
-    assert files.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
+    assert mosaics.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
     reading = ("attribute", grid, "-n", 2, *users)
     assert run(monkeypatch, *reading) == 2  # 16 bits cannot reach 1e-6
     assert run(monkeypatch, *reading, "--max-p", 1e-4, "--loss", "pixel") == 2

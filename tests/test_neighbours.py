@@ -267,6 +267,26 @@ def test_memory_map_equals_memory(tmp_path, make):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("index", ["exact", "ivf"])
+def test_file_that_is_replaced_or_deleted_under_a_search_changes_no_answer(tmp_path, index):
+    rng = np.random.default_rng(19)
+    points, path = images(rng, 300), tmp_path / "points.npy"
+
+    def others():
+        np.save(tmp_path / "others.npy", 255 - points)
+        (tmp_path / "others.npy").replace(path)
+
+    np.save(path, points)
+    early, late = np.load(path, mmap_mode="r"), np.load(path, mmap_mode="r")
+    neighbours = Neighbours(early, index=index, chunk=64)
+    for change in (others, path.unlink):
+        change()
+        for found in (neighbours, Neighbours(late, index=index, chunk=64)):
+            distance, index_found = found.search(points[:5])
+            assert index_found[:, 0].tolist() == [0, 1, 2, 3, 4]
+            assert (distance == 0).all()
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_memory_map_is_never_wholly_resident(tmp_path, dtype):
     """Search a file of 160 MB; the process may grow by 60 MB."""

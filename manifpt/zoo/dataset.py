@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from manifpt.data import mosaics
 from manifpt.data.real import HELD_OUT_SHARE, check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
@@ -99,7 +100,7 @@ class GMDataset:
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
         path = folder / record["file"]
         files.check_sha256(path, record["sha256"])
-        return files.load_mosaic(path, min(n, record["shipped"]))
+        return mosaics.load_mosaic(path, min(n, record["shipped"]))
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
@@ -123,8 +124,8 @@ class GMDataset:
             from manifpt.zoo.sample import sample
 
             images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
-            files.save_mosaic(cached, images)
-        return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+            mosaics.save_mosaic(cached, images)
+        return np.concatenate([shipped, mosaics.load_mosaic(cached, record["n"] - len(shipped))])
 
     def check_splits(self) -> None:
         """Raise `InputError` if reference, training, validation and test images are not all different."""

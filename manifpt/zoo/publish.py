@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+from manifpt.data import mosaics
 from manifpt.data.real import load_real
 from manifpt.utils import files
 from manifpt.zoo import models
@@ -63,7 +64,7 @@ def _measure(checkpoint: Path, n: int, seed: int) -> dict:
     images = sample(checkpoint, n, seed=seed)
     shipped = min(n, SHIPPED.get(settings["dataset"], SHIPPED_OTHERWISE))
     mosaic = checkpoint.parent.parent / "samples" / f"{checkpoint.stem}.png"
-    files.save_mosaic(mosaic, images[:shipped])
+    mosaics.save_mosaic(mosaic, images[:shipped])
     record = {"model": settings["model"]} | models.entry(settings["model"]).describe()
     record |= {key: settings[key] for key in ("parameters", "steps", "seconds", "threads", "seed")}
     record["samples"] = {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": shipped}
@@ -75,7 +76,7 @@ def _reals(folder: Path, real: str) -> dict:
     """Write some held-out reals beside the samples, to be looked at where the real set is not; their entry."""
     mosaic = folder / "samples" / "real.png"
     images = load_real(real, split="test")[:SHIPPED_OTHERWISE]
-    files.save_mosaic(mosaic, images)
+    mosaics.save_mosaic(mosaic, images)
     return {"file": f"samples/{mosaic.name}", "sha256": files.sha256(mosaic), "shipped": len(images)}
 
 

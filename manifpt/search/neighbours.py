@@ -101,7 +101,7 @@ class Neighbours:
         return distance, index
 
     def recall(self, queries: np.ndarray, k: int = 1, *, exclude: np.ndarray | None = None) -> float:
-        """Return the fraction of the k true neighbours that `search` finds, where equally near points count as found."""
+        """Return the fraction of true neighbours that `search` finds; an equally near point counts as found."""
         truth, _ = Neighbours(self.points, chunk=self.chunk).search(queries, k, exclude=exclude)
         found, _ = self.search(queries, k, exclude=exclude)
         return float((found <= truth[:, -1:]).mean())

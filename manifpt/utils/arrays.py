@@ -76,6 +76,31 @@ def as_array(name: str, values) -> np.ndarray:
         raise InputError(f"{name}: rows of unequal lengths; an array of one shape expected") from error
 
 
+def as_points(name: str, values, *, least: int = 1) -> np.ndarray:
+    """Return `n` finite points `(n, …)` as a float64 array `(n, d)`.
+
+    Raises
+    ------
+    InputError
+        Not numbers, fewer than `least` points, another shape, NaN or infinity.
+    """
+    x = as_array(name, values)
+    if x.ndim < 2 or len(x) < least or x.size == 0 or x.dtype.kind not in "biuf":
+        raise InputError(f"{name}: {x.dtype} of shape {x.shape}; {least} or more points in an array (n, …) expected")
+    x = x.reshape(len(x), -1).astype(np.float64)
+    if not np.isfinite(x).all():
+        raise InputError(f"{name}: holds NaN or infinity; finite numbers expected")
+    return x
+
+
+def as_alike_points(*, least: int = 1, **samples) -> list[np.ndarray]:
+    """Return each sample by `as_points`; raise `InputError` unless all points have the same number of coordinates."""
+    found = [as_points(name, x, least=least) for name, x in samples.items()]
+    if len(widths := {x.shape[1] for x in found}) > 1:
+        raise InputError(f"{', '.join(samples)}: points of {sorted(widths)} coordinates; the same number expected")
+    return found
+
+
 def check_artifacts(name: str, artifacts, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return artifacts as an array; raise `InputError` unless they can be trained on.
 

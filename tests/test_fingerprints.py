@@ -27,9 +27,6 @@ def test_moments_of_a_fingerprint():
     assert len(fingerprint) == 40
     np.testing.assert_allclose(fingerprint.mean, flat.mean(0).reshape(3, 4, 4))
     np.testing.assert_allclose(fingerprint.norms, [np.sqrt((row**2).sum()) for row in flat])
-    centered = flat - flat.mean(0)
-    np.testing.assert_allclose(fingerprint.covariance, centered.T @ centered / 39, atol=1e-12)
-    assert make(shape=(1,)).covariance.shape == (1, 1)
     assert Fingerprint("m", "rgb", "nearest", flat).artifacts.dtype == np.float32
 
 
@@ -153,7 +150,6 @@ X, NORMS = np.ones((4, 2)), np.ones(4)
     [
         ("artifacts", lambda: Fingerprint("m", "rgb", "nearest", np.array([[np.nan, 1]]))),
         ("artifacts", lambda: Fingerprint("m", "rgb", "nearest", np.ones((0, 3)))),
-        ("artifacts", lambda: make(1).covariance),
         ("artifact_norms", lambda: fingerprints.precision_statement(X, NORMS > 0)),
         ("artifact_norms", lambda: fingerprints.precision_statement(-NORMS, NORMS > 0)),
         ("reverse_norms", lambda: fingerprints.recall_statement(NORMS * np.nan, NORMS > 0)),

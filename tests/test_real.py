@@ -286,18 +286,15 @@ def ramp():
     return np.stack([column, row, 0 * row], axis=-1)
 
 
-def test_folder_options_crop_stretch_centre(tmp_path):
+def test_folder_resizes_the_short_side_and_crops_the_long_one(tmp_path):
     save(tmp_path / "ramp.png", ramp())
-    options = ("crop", "stretch", "centre")
-    crop, stretch, centre = (read_folder(tmp_path, size=20, fit=fit)[0].astype(int) for fit in options)
-    assert crop.shape == stretch.shape == centre.shape == (3, 20, 20)
-    assert (centre == ramp()[10:30, 30:50].transpose(2, 0, 1)).all()
-    middle = np.arange(20)
-    inner = slice(3, 17)  # away from the filter's borders
-    assert abs(crop[0] - (20.5 + 2 * middle))[:, inner].max() <= 1  # the middle 40 columns, halved
-    assert abs(stretch[0] - (1.5 + 4 * middle))[:, inner].max() <= 1  # all 80 columns, quartered
-    for image in (crop, stretch):
-        assert abs(image[1].T - (0.5 + 2 * middle))[:, inner].max() <= 1  # all 40 rows, halved
+    image = read_folder(tmp_path, size=20)[0].astype(int)
+    assert image.shape == (3, 20, 20)
+    middle, inner = np.arange(20), slice(3, 17)  # away from the filter's borders
+    assert abs(image[0] - (20.5 + 2 * middle))[:, inner].max() <= 1  # the middle 40 columns, halved
+    assert abs(image[1].T - (0.5 + 2 * middle))[:, inner].max() <= 1  # all 40 rows, halved
+    save(tmp_path / "small" / "image.png", ramp()[:32, :32])
+    assert (read_folder(tmp_path / "small")[0] == ramp()[:32, :32].transpose(2, 0, 1)).all()  # not resampled
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "CMYK"])
@@ -316,8 +313,6 @@ def test_folder_errors_name_the_file(tmp_path, pictures):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no image"):
         read_folder(tmp_path / "empty")
-    with pytest.raises(InputError, match=r"00\.png: 64x40 is smaller than 50"):
-        read_folder(pictures, fit="centre", size=50)
     broken = pictures / "below/broken.png"
     for content in (b"", b"no picture", (pictures / "00.png").read_bytes()[:500]):
         broken.write_bytes(content)
@@ -341,13 +336,9 @@ def test_folder_with_too_few_distinct_pictures(pictures):
         ({"name": "folder"}, "argument path is missing"),
         ({"name": "photos", "path": "x"}, "takes no path or options"),
         ({"name": "photos", "size": 64}, "takes no path or options"),
-        ({"name": "folder", "path": ".", "fit": "pad"}, "fit 'pad' is unknown; choose one of crop, stretch, centre"),
         ({"name": "folder", "path": ".", "channels": 4}, "channels 4 is unknown; choose one of 1, 3"),
         ({"name": "folder", "path": ".", "size": 0}, "size must be at least 1"),
-        (
-            {"name": "folder", "path": ".", "colour": True},
-            "option 'colour' is unknown; choose one of size, fit, channels",
-        ),
+        ({"name": "folder", "path": ".", "colour": True}, "option 'colour' is unknown; choose one of size, channels"),
     ],
 )
 def test_unknown_names_splits_and_options(arguments, message):

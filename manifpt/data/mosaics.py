@@ -23,16 +23,10 @@ def save_mosaic(path: Path | str, images: np.ndarray, columns: int = COLUMNS) ->
 
 
 def load_mosaic(path: Path | str, n: int | None = None, size: int = 32) -> np.ndarray:
-    """Read the first `n` tiles of a mosaic, by default all except black ones at its end.
+    """Read the first `n` tiles of a mosaic, by default all except black ones at its end, as uint8 `(n, c, size, size)`.
 
-    Returns
-    -------
-    uint8 array of shape (n, c, size, size), where c is 1 for a greyscale file and 3 for a colour file.
-
-    Raises
-    ------
-    InputError
-        The file is not a picture, has another mode, is not made of whole tiles, or holds fewer than `n`.
+    c is 1 for a greyscale file and 3 for a colour file. Raise `InputError` if the file is not a picture, has another
+    mode, is not made of whole tiles, or holds fewer than `n`.
     """
     try:
         with Image.open(path) as image:

@@ -53,8 +53,8 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
     path
         For ``folder``: the folder, which is searched with its sub-folders.
     **options
-        For ``folder``: ``size`` (32), ``fit`` (``"crop"``: resize the short side, then centre-crop; ``"stretch"``:
-        resize both sides; ``"centre"``: centre-crop without resampling), ``channels`` (3).
+        For ``folder``: ``size`` (32) of the images, to which the short side is resized before the long side is cropped
+        around the centre; ``channels`` (3), 1 or 3.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
         if path is None:
             raise InputError("load_real('folder'): argument path is missing; name the folder that holds the images")
         for option in options:
-            _check_choice("option", option, ("size", "fit", "channels"))
+            _check_choice("option", option, ("size", "channels"))
         images = read_folder(path, **options)
         if len(images) < FEWEST:
             raise InputError(f"folder: {len(images)} distinct images; at least {FEWEST} are needed for four splits")
@@ -111,40 +111,28 @@ def check_disjoint(**batches: np.ndarray) -> None:
                 raise InputError(f"{name}: image {number} is also in {seen[digest]}; the two must share no image")
 
 
-def read_folder(path: Path | str, *, size: int = SIZE, fit: str = "crop", channels: int = 3) -> np.ndarray:
+def read_folder(path: Path | str, *, size: int = SIZE, channels: int = 3) -> np.ndarray:
     """Read all images below a folder in sorted order, each image once: uint8 `(n, channels, size, size)`.
 
-    Raises
-    ------
-    InputError
-        No such folder, no image in it, a file that is not an image, or one too small for ``fit="centre"``.
+    Raise `InputError` for a folder that is not there or holds no image, and for a file that is not an image.
     """
     from manifpt.data.pictures import find
 
-    _check_choice("fit", fit, ("crop", "stretch", "centre"))
     _check_choice("channels", channels, (1, 3))
     if size < 1:
         raise InputError(f"size must be at least 1, not {size}")
-    return np.stack(list({image.tobytes(): image for image in _decoded(find(path), size, fit, channels)}.values()))
+    return np.stack(list({image.tobytes(): image for image in _decoded(find(path), size, channels)}.values()))
 
 
-def _decoded(paths: Iterable[Path], size: int, fit: str, channels: int) -> Iterable[np.ndarray]:
+def _decoded(paths: Iterable[Path], size: int, channels: int) -> Iterable[np.ndarray]:
     """Yield each picture as uint8 `(channels, size, size)`."""
     from PIL import Image, ImageOps
 
     from manifpt.data.pictures import decode
 
-    for file in paths:
-        image = decode(file).convert("RGB" if channels == 3 else "L")
-        if fit == "centre" and min(image.size) < size:
-            raise InputError(f"{file}: {image.width}x{image.height} is smaller than {size}; use fit='crop'")
-        if fit == "crop":
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-        elif fit == "stretch":
-            image = image.resize((size, size), Image.Resampling.LANCZOS)
-        else:
-            left, top = (image.width - size) // 2, (image.height - size) // 2
-            image = image.crop((left, top, left + size, top + size))
+    for path in paths:
+        image = decode(path).convert("RGB" if channels == 3 else "L")
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
         yield np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)  # (c, h, w)
 
 
@@ -255,7 +243,7 @@ def _cifar10(part: str) -> np.ndarray:
     found, _ = _cifar10_files(part)
     state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
     key = cache_key(state, code=__name__)
-    return stored("cifar10", key, lambda: np.stack(list(_decoded(found, SIZE, "centre", 3))))
+    return stored("cifar10", key, lambda: np.stack(list(_decoded(found, SIZE, 3))))
 
 
 def _cifar10_labels(part: str) -> np.ndarray:

@@ -24,10 +24,7 @@ FOLDER_VARIABLES = ("MANIFPT_HOME", "MANIFPT_DATA", "MANIFPT_CIFAR10")
 def discover(folder: Path | str | None = None, only: Iterable[str] = ()) -> list[Path]:
     """List the notebooks of `folder`, by default the project's, whose names begin with an entry of `only`, if any.
 
-    Raises
-    ------
-    InputError
-        There is no notebook, or an entry of `only` fits none.
+    Raise `InputError` if there is no notebook, or an entry of `only` fits none.
     """
     folder = Path(folder or paths.notebooks()).absolute()
     found = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
@@ -63,10 +60,7 @@ def plan(
     in_place
         Write the outputs into the notebooks themselves, which must then run with their defaults.
 
-    Raises
-    ------
-    InputError
-        Unknown notebook, profile or parameter; a value of the wrong type; papermill is not installed.
+    Raise `InputError` for an unknown notebook, profile or parameter, a value of the wrong type, or a missing papermill.
     """
     if importlib.util.find_spec("papermill") is None:
         raise InputError("papermill: not installed, so no notebook can run; pip install 'manifpt[notebooks]'")
@@ -126,11 +120,6 @@ def run(tasks: Iterable[NotebookRun], *, jobs: int = 1, timeout: float = 600, re
         Seconds that one whole notebook may take.
     resume
         Skip notebooks that ended well with the same parameters, cells and package.
-
-    Raises
-    ------
-    InputError
-        `jobs` is not a whole number from 1 on.
     """
     check_jobs(jobs)
     running: list[subprocess.Popen] = []

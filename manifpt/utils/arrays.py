@@ -77,13 +77,7 @@ def as_array(name: str, values) -> np.ndarray:
 
 
 def as_points(name: str, values, *, least: int = 1) -> np.ndarray:
-    """Return `n` finite points `(n, …)` as a float64 array `(n, d)`.
-
-    Raises
-    ------
-    InputError
-        Not numbers, fewer than `least` points, another shape, NaN or infinity.
-    """
+    """Return points `(n, …)` as a float64 array `(n, d)`; `InputError` unless there are `least` or more, all finite."""
     x = as_array(name, values)
     if x.ndim < 2 or len(x) < least or x.size == 0 or x.dtype.kind not in "biuf":
         raise InputError(f"{name}: {x.dtype} of shape {x.shape}; {least} or more points in an array (n, …) expected")
@@ -94,7 +88,7 @@ def as_points(name: str, values, *, least: int = 1) -> np.ndarray:
 
 
 def as_alike_points(*, least: int = 1, **samples) -> list[np.ndarray]:
-    """Return each sample by `as_points`; raise `InputError` unless all points have the same number of coordinates."""
+    """Apply `as_points` to each sample; raise `InputError` unless all points have the same number of coordinates."""
     found = [as_points(name, x, least=least) for name, x in samples.items()]
     if len(widths := {x.shape[1] for x in found}) > 1:
         raise InputError(f"{', '.join(samples)}: points of {sorted(widths)} coordinates; the same number expected")

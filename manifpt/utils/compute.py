@@ -11,13 +11,7 @@ from manifpt.utils.errors import InputError
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """Return the device of that name as torch knows it; ``"auto"`` is CUDA, else MPS, else the CPU.
-
-    Raises
-    ------
-    InputError
-        This machine has no such device.
-    """
+    """Return the named torch device, ``"auto"`` being CUDA, else MPS, else the CPU; `InputError` if it is not here."""
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(name)
@@ -49,13 +43,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def seeded(*numbers: int):
-    """Seed torch's random numbers inside the block, and leave the global generators as they were.
-
-    Raises
-    ------
-    InputError
-        For a negative number.
-    """
+    """Seed torch's random numbers inside the block by `numbers` ≥ 0, and leave the global generators as they were."""
     if min(numbers) < 0:
         raise InputError(f"seed must be at least 0, not {min(numbers)}")
     devices = range(torch.cuda.device_count())
@@ -75,12 +63,7 @@ def spread(function: Callable, tasks: Iterable, jobs: int) -> Iterator:
     """Apply `function` to each task; yield results as they finish, in `jobs` processes.
 
     With one job, the tasks run in this process and in order. Several jobs share the number of threads that torch uses
-    here. Function and tasks are pickled.
-
-    Raises
-    ------
-    InputError
-        `jobs` is not a whole number from 1 on.
+    here; function and tasks are pickled. Raise `InputError` unless `jobs` is a whole number from 1 on.
     """
     check_jobs(jobs)
     if jobs == 1:

@@ -33,18 +33,9 @@ def as_path(what: str, path: Path | str) -> Path:
 def atomic(path: Path | str, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    The new file has the rights of the one it replaces, or those that the umask leaves. If `path` is a symbolic link,
-    its target is replaced and the link stays. Temporary files of killed writers are removed.
-
-    Parameters
-    ----------
-    private
-        Let nobody but the owner read or write the file (mode 0600 at most), for secrets.
-
-    Raises
-    ------
-    InputError
-        The disk is full, or `path` may not be written.
+    The new file has the rights of the one it replaces, or those that the umask leaves; a `private` one, for secrets,
+    0600 at most. If `path` is a symbolic link, its target is replaced and the link stays. Temporary files of killed
+    writers are removed. Raise `InputError` if the disk is full or `path` may not be written.
     """
     path = real_path(path)
     if path.is_dir():
@@ -110,10 +101,7 @@ def locked(path: Path | str) -> FileLock:
 def check_writable(path: Path | str, *, ending: str | None = None) -> None:
     """Raise `InputError` unless a file can be written at `path`; create and change nothing.
 
-    Parameters
-    ----------
-    ending
-        What the name must end in, such as ``.csv``, so that no file of another kind is replaced.
+    The name must end in `ending`, such as ``.csv``, if that is given, so that no file of another kind is replaced.
     """
     path = as_path("path", path)
     if ending and path.suffix.lower() != ending:

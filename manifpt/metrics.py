@@ -13,6 +13,7 @@ from scipy.special import entr
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
+from sklearn.utils import gen_batches
 
 from manifpt.utils.arrays import as_alike_points, as_points
 from manifpt.utils.errors import InputError
@@ -266,10 +267,8 @@ def _frechet(mean_a: np.ndarray, factor_a: np.ndarray, mean_b: np.ndarray, facto
 
 def _blocks(x: np.ndarray, y: np.ndarray):
     """Yield slices of the rows of x with their squared distances to all rows of y."""
-    step = max(1, BLOCK // len(y))
     squares = (y**2).sum(1)
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
+    for rows in gen_batches(len(x), max(1, BLOCK // len(y))):
         yield rows, (x[rows] ** 2).sum(1)[:, None] + squares - 2 * x[rows] @ y.T
 
 

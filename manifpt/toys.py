@@ -84,9 +84,7 @@ def sphere(dimension: int = 2) -> Toy:
 
     def project(x: np.ndarray) -> np.ndarray:
         if (centre := ~x.any(axis=1)).any():
-            raise InputError(
-                f"x: row {centre.argmax()} is the centre of the sphere; a point with one foot point expected"
-            )
+            raise InputError(f"x: row {centre.argmax()} is the centre of the sphere; another point expected")
         return _unit(x)
 
     return Toy("circle" if dimension == 1 else "sphere", dimension, draw, project)

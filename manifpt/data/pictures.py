@@ -80,7 +80,7 @@ def look(path: Path) -> Picture:
 def decode(path: Path) -> Image.Image:
     """Decode a file to a picture of mode ``L`` or ``RGB``.
 
-    Raise `InputError` if it is not a picture, damaged, animated, of 32 bits, larger than 2**26 pixels, or narrower than 8.
+    Raise `InputError` if it is no picture, damaged, animated, of 32 bits, of over 2**26 pixels, or of a side below 8.
     """
     return _read(path)[0]
 

@@ -37,7 +37,7 @@ def atomic(path: Path | str, *, private: bool = False) -> Iterator[Path]:
     0600 at most. If `path` is a symbolic link, its target is replaced and the link stays. Temporary files of killed
     writers are removed. Raise `InputError` if the disk is full or `path` may not be written.
     """
-    path = real_path(path)
+    path = Path(os.path.realpath(as_path("path", path)))
     if path.is_dir():
         raise InputError(f"{path}: is a folder; the name of a file expected")
     try:
@@ -83,17 +83,12 @@ def _remove_stale(path: Path) -> None:
             temporary.unlink()
 
 
-def real_path(path: Path | str) -> Path:
-    """Return the absolute path that `path` leads to once symbolic links are resolved."""
-    return Path(os.path.realpath(as_path("path", path)))
-
-
 def locked(path: Path | str) -> FileLock:
     """Return a lock that one process at a time can hold (``with locked(path):``) while it changes the file `path`.
 
     It lies beside the file as ``.<name>.lock``, so that all processes that share the file share the lock.
     """
-    path = real_path(path)
+    path = Path(os.path.realpath(as_path("path", path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))
 

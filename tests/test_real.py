@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifpt.data import photos
+from manifpt.data import photos, real
 from manifpt.data.real import SPLITS, check_disjoint, load_real, load_real_labels, read_folder
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
@@ -69,7 +69,7 @@ def test_flipped_byte_of_a_mosaic_is_named(copied_data, name):
     content[100_000] ^= 1
     (copied_data / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name}: damaged"):
-        load_real("fashion-mnist")
+        load_real("fashion-mnist", split="val")
 
 
 def test_lost_mosaic_and_changed_labels_are_named(copied_data):
@@ -205,13 +205,34 @@ def test_held_out_copies_of_the_reference_are_left_out(cifar10):
 def test_cifar10_folder_of_nine_classes(cifar10):
     shutil.rmtree(cifar10 / "test/class 9")
     with pytest.raises(InputError, match=r"test: holds 9 class folders, 10 expected \(MANIFPT_CIFAR10\)"):
-        load_real("cifar10")
+        load_real("cifar10", split="test")
 
 
 def test_cifar10_folder_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MANIFPT_CIFAR10", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="nowhere/train: holds 0 class folders"):
         load_real("cifar10")
+
+
+def test_cifar10_is_decoded_once_until_a_file_or_a_rule_changes(cifar10, monkeypatch):
+    before, decoded = load_real("cifar10"), []
+    monkeypatch.setattr(real, "_decoded", lambda *_: decoded.append(1) or before)
+    assert (load_real("cifar10") == before).all()
+    assert not decoded
+    save(cifar10 / "train/class 3/0.png", np.zeros((40, 40, 3), np.uint8))
+    load_real("cifar10")
+    assert len(decoded) == 1
+    monkeypatch.setattr("manifpt.utils.cache.code_checksum", lambda module: "another rule")
+    load_real("cifar10")
+    assert len(decoded) == 2
+
+
+def test_photos_are_cut_anew_by_another_rule(reals, monkeypatch):
+    expected = reals("photos")["val"]
+    monkeypatch.setattr(photos, "cut_patches", lambda split: expected[:9])
+    assert len(load_real("photos", split="val")) == 900
+    monkeypatch.setattr("manifpt.utils.cache.code_checksum", lambda module: f"another {module}")
+    assert len(load_real("photos", split="val")) == 9
 
 
 @pytest.mark.parametrize("place", ["train/stray.png", "train/class 1/deeper/stray.png"])

@@ -27,7 +27,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from manifpt.utils.errors import InputError
 
@@ -136,8 +135,10 @@ def check_finite(name: str, rows: np.ndarray, start: int = 0) -> None:
 
 def pair_distance(queries: np.ndarray, rows: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Compute the squared L2 of the pairs (queries[row], rows[column]), float64 (pairs,), in bounded memory."""
+    step = max(1, REFINE // queries.shape[1])
     distance = np.empty(len(row))
-    for part in gen_batches(len(row), max(1, REFINE // queries.shape[1])):
+    for i in range(0, len(row), step):
+        part = slice(i, i + step)
         difference = np.subtract(queries[row[part]], rows[column[part]], dtype=np.float64)
         distance[part] = np.einsum("ij,ij->i", difference, difference)
     return distance

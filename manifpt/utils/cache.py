@@ -5,16 +5,16 @@ If any of these changes, so does the key, and an older file is never read again.
 
 import ast
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
 
 from manifpt.utils import arrays, files, paths
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iterable[Path | str] = ()) -> str:
@@ -53,8 +53,8 @@ def code_checksum(module: str) -> str:
     found: dict[str, str] = {}
     todo = [module]
     while todo:
-        if (name := todo.pop()) not in found and (spec := _spec(name)) is not None:
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        if (name := todo.pop()) not in found and (source := _source(name)) is not None:
+            tree = ast.parse(source.read_text(encoding="utf-8"))
             found[name] = ast.dump(_without_docstrings(tree))
             todo += _imported(tree)
     return hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()[:12]
@@ -75,13 +75,10 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         return array
 
 
-def _spec(name: str) -> ModuleSpec | None:
-    """Find a module's source; None if `name` is a class or function inside a module."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return spec if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+def _source(name: str) -> Path | None:
+    """Find a module's source without importing it; None if `name` is a class or function inside a module."""
+    place = PACKAGE.joinpath(*name.split(".")[1:])
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def _imported(tree: ast.AST) -> list[str]:

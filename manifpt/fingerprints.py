@@ -115,8 +115,8 @@ def precision_statement(artifact_norms: np.ndarray, on_manifold: np.ndarray, *, 
     >>> precision_statement(np.array([0.0, 0.0, 0.3, 0.0]), np.array([True, True, False, True]))
     Statement(left=0.75, relation='==', right=0.75)
     """
-    share = float((_norms("artifact_norms", artifact_norms) <= atol).mean())
-    return Statement(share, "==", _share("on_manifold", on_manifold, len(artifact_norms)))
+    share = (_norms("artifact_norms", artifact_norms) <= atol).mean()
+    return Statement(float(share), "==", _share("on_manifold", on_manifold, len(artifact_norms)))
 
 
 def recall_statement(reverse_norms: np.ndarray, in_support: np.ndarray, *, atol: float = 0.0) -> Statement:
@@ -132,8 +132,8 @@ def recall_statement(reverse_norms: np.ndarray, in_support: np.ndarray, *, atol:
     in_support : boolean array of shape (n,)
         Whether each real point is in the closure of S, found without projection.
     """
-    share = float((_norms("reverse_norms", reverse_norms) <= atol).mean())
-    return Statement(share, "==", _share("in_support", in_support, len(reverse_norms)))
+    share = (_norms("reverse_norms", reverse_norms) <= atol).mean()
+    return Statement(float(share), "==", _share("in_support", in_support, len(reverse_norms)))
 
 
 def ipm_bounds(

@@ -21,15 +21,22 @@ from manifpt.utils.errors import InputError
 BLOCK = 2**24  # distances held at once: 128 MiB
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empirical") -> float:
-    """Fréchet distance between the Gaussians fitted to two samples; see `frechet_distance_gaussians`.
+def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empirical", ridge: float = 0.0) -> float:
+    r"""Squared Fréchet (2-Wasserstein) distance of the Gaussians fitted to two samples (Heusel et al. 2017).
+
+    .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\big(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\big)
+
+    For any factors with :math:`\Sigma = F^\top F` the trace of the root is the sum of the singular values of
+    :math:`F_a F_b^\top`, which is real also if a covariance is singular, so no matrix root is ever taken.
 
     Parameters
     ----------
     a, b : array of shape (n_a, d) and (n_b, d)
-        Features, at least two samples each.
+        Features of at least two samples each.
     covariance : {"empirical", "ledoit-wolf", "auto"}
         Divided by n − 1; shrunk (Ledoit and Wolf 2004); shrunk if d exceeds the number of samples in `a` or `b`.
+    ridge : float
+        Number ≥ 0 that is added to the diagonal of both covariances.
 
     Returns
     -------
@@ -45,31 +52,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empiric
     """
     a, b = as_alike_points(least=2, a=a, b=b)
     covariance = _choose(covariance, a.shape[1], min(len(a), len(b)))
-    return _frechet(*_gaussian(a, covariance), *_gaussian(b, covariance))
-
-
-def frechet_distance_gaussians(
-    mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
-) -> float:
-    r"""Squared Fréchet (2-Wasserstein) distance between two Gaussians (Dowson and Landau 1982; Heusel et al. 2017).
-
-    .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\big(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\big)
-
-    For any factors with :math:`\Sigma = F^\top F` the trace of the root is the sum of the singular values of
-    :math:`F_a F_b^\top`: real and non-negative also where a covariance is singular, so no matrix root is ever taken.
-
-    Parameters
-    ----------
-    mean_a, mean_b : array of shape (d,)
-    covariance_a, covariance_b : array of shape (d, d)
-        Symmetric and positive semi-definite.
-    """
-    mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
-    if mean_a.shape != mean_b.shape or mean_a.ndim != 1 or not np.isfinite([mean_a, mean_b]).all():
-        raise InputError(f"mean_a, mean_b: two finite vectors (d,) expected, got {mean_a.shape} and {mean_b.shape}")
-    factor_a = _factor("covariance_a", covariance_a, len(mean_a))
-    factor_b = _factor("covariance_b", covariance_b, len(mean_b))
-    return _frechet(mean_a, factor_a, mean_b, factor_b)
+    return _frechet(*_gaussian(a, covariance, ridge), *_gaussian(b, covariance, ridge))
 
 
 def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance: str = "auto") -> float:
@@ -242,22 +225,15 @@ def _choose(covariance: str, d: int, n: int) -> str:
     return ("ledoit-wolf" if d > n else "empirical") if covariance == "auto" else covariance
 
 
-def _gaussian(x: np.ndarray, covariance: str) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian(x: np.ndarray, covariance: str, ridge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean `(d,)` and a factor F of the covariance FᵀF, which is exactly zero if all rows are equal."""
     mean = x[0] + (x - x[0]).mean(0)
     if covariance == "ledoit-wolf":
-        return mean, _factor("x", ledoit_wolf(x - mean, assume_centered=True)[0], x.shape[1])
-    return mean, np.linalg.qr(x - mean, mode="r") / np.sqrt(len(x) - 1)
-
-
-def _factor(name: str, covariance: np.ndarray, d: int) -> np.ndarray:
-    covariance = np.asarray(covariance, np.float64)
-    if covariance.shape != (d, d) or not np.isfinite(covariance).all() or not np.allclose(covariance, covariance.T):
-        raise InputError(f"{name}: shape {covariance.shape}; a finite symmetric matrix ({d}, {d}) expected")
-    values, vectors = np.linalg.eigh(covariance)
-    if values[0] < -1e-4 * abs(values[-1]):
-        raise InputError(f"{name}: eigenvalue {values[0]:.3g}; a positive semi-definite matrix expected")
-    return np.sqrt(values.clip(0))[:, None] * vectors.T
+        values, vectors = np.linalg.eigh(ledoit_wolf(x - mean, assume_centered=True)[0])
+        factor = np.sqrt(values.clip(0))[:, None] * vectors.T
+    else:
+        factor = np.linalg.qr(x - mean, mode="r") / np.sqrt(len(x) - 1)
+    return mean, np.concatenate([factor, np.sqrt(ridge) * np.eye(x.shape[1])]) if ridge else factor
 
 
 def _frechet(mean_a: np.ndarray, factor_a: np.ndarray, mean_b: np.ndarray, factor_b: np.ndarray) -> float:

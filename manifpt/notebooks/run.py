@@ -47,6 +47,8 @@ def plan(
 ) -> list[NotebookRun]:
     """Check everything about a batch run before it starts, and return its runs.
 
+    Raise `InputError` for an unknown notebook, profile or parameter, a value of the wrong type, or a missing papermill.
+
     Parameters
     ----------
     folder
@@ -59,26 +61,20 @@ def plan(
         Values as text by parameter, for all selected notebooks that have the parameter. They override the profile.
     in_place
         Write the outputs into the notebooks themselves, which must then run with their defaults.
-
-    Raise `InputError` for an unknown notebook, profile or parameter, a value of the wrong type, or a missing papermill.
     """
     if importlib.util.find_spec("papermill") is None:
         raise InputError("papermill: not installed, so no notebook can run; pip install 'manifpt[notebooks]'")
     declared = {path: parameters(path) for path in discover(folder, only)}
-    values = _chosen(declared, profile, given or {})
-    output = paths.runs() / "notebooks" / profile
-    return [_planned(path, known, values[path], output, in_place) for path, known in declared.items()]
-
-
-def _planned(
-    path: Path, known: dict[str, Parameter], chosen: dict[str, object], output: Path, in_place: bool
-) -> NotebookRun:
-    changed = {name: value for name, value in chosen.items() if value != known[name].default}
-    if in_place and changed:
-        raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
-    settings = files.settings_hash({name: p.default for name, p in known.items()} | changed)
-    executed = path if in_place else output / path.name
-    return NotebookRun(str(path), changed, settings, _code_hash(path), str(output), str(executed))
+    output, runs = paths.runs() / "notebooks" / profile, []
+    for path, chosen in _chosen(declared, profile, given or {}).items():
+        defaults = {name: parameter.default for name, parameter in declared[path].items()}
+        changed = {name: value for name, value in chosen.items() if value != defaults[name]}
+        if in_place and changed:
+            raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
+        executed = path if in_place else output / path.name
+        settings = files.settings_hash(defaults | changed)
+        runs.append(NotebookRun(str(path), changed, settings, _code_hash(path), str(output), str(executed)))
+    return runs
 
 
 def _code_hash(notebook: Path) -> str:

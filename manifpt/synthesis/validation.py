@@ -12,7 +12,7 @@ of both covariances, as there are fewer real models than rings. The source's div
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from manifpt.metrics import frechet_distance_gaussians
+from manifpt.metrics import frechet_distance
 from manifpt.utils.errors import InputError
 
 RIDGE = 1e-6
@@ -52,8 +52,7 @@ def ffd(real: np.ndarray, synthetic: np.ndarray) -> float:
     InputError
         Fewer models, numbers of rings that differ, NaN or infinity.
     """
-    real, synthetic = _models("real", real), _models("synthetic", synthetic)
-    return frechet_distance_gaussians(*_gaussian(real), *_gaussian(synthetic))
+    return frechet_distance(_models("real", real), _models("synthetic", synthetic), ridge=RIDGE)
 
 
 def diversity(vectors: np.ndarray) -> dict[str, float]:
@@ -78,7 +77,3 @@ def _models(name: str, vectors: np.ndarray) -> np.ndarray:
     if vectors.ndim != 2 or len(vectors) < 2:
         raise InputError(f"{name}: shape {vectors.shape}; a vector for each of two models at least, (n, d), expected")
     return vectors
-
-
-def _gaussian(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return vectors.mean(0), np.cov(vectors, rowvar=False) + RIDGE * np.eye(vectors.shape[1])

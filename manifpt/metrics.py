@@ -21,7 +21,7 @@ from manifpt.utils.errors import InputError
 BLOCK = 2**24  # distances held at once: 128 MiB
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empirical", ridge: float = 0.0) -> float:
+def frechet_distance(a: np.ndarray, b: np.ndarray, *, ridge: float = 0.0) -> float:
     r"""Squared Fréchet (2-Wasserstein) distance of the Gaussians fitted to two samples (Heusel et al. 2017).
 
     .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{tr}\big(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\big)
@@ -33,10 +33,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empiric
     ----------
     a, b : array of shape (n_a, d) and (n_b, d)
         Features of at least two samples each.
-    covariance : {"empirical", "ledoit-wolf", "auto"}
-        Divided by n − 1; shrunk (Ledoit and Wolf 2004); shrunk if d exceeds the number of samples in `a` or `b`.
     ridge : float
-        Number ≥ 0 that is added to the diagonal of both covariances.
+        Number ≥ 0 that is added to the diagonal of both covariances, which are divided by n − 1.
 
     Returns
     -------
@@ -51,8 +49,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray, *, covariance: str = "empiric
     8.0
     """
     a, b = as_alike_points(least=2, a=a, b=b)
-    covariance = _choose(covariance, a.shape[1], min(len(a), len(b)))
-    return _frechet(*_gaussian(a, covariance, ridge), *_gaussian(b, covariance, ridge))
+    return _frechet(*_gaussian(a, ridge=ridge), *_gaussian(b, ridge=ridge))
 
 
 def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance: str = "auto") -> float:
@@ -71,7 +68,7 @@ def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance:
     seed : int
         Seed of the splits: one permutation for each class, in sorted order.
     covariance : {"auto", "empirical", "ledoit-wolf"}
-        The estimator for all terms, as in `frechet_distance`; "auto" shrinks if d exceeds the smallest half.
+        Divided by n − 1; shrunk (Ledoit and Wolf 2004); "auto" shrinks if d exceeds the smallest half.
 
     Returns
     -------
@@ -89,9 +86,11 @@ def fd_ratio(features: np.ndarray, labels: np.ndarray, *, seed: int, covariance:
     smallest = min(map(len, classes))
     if len(classes) < 2 or smallest < 4:
         raise InputError(f"labels: {len(classes)} classes of {smallest} or more; 2 classes of 4 or more expected")
-    estimator, rng = _choose(covariance, features.shape[1], smallest // 2), np.random.default_rng(seed)
-    whole = [_gaussian(x, estimator) for x in classes]
-    halves = [[_gaussian(half, estimator) for half in _halves(x, rng)] for x in classes]
+    if covariance not in ("auto", "empirical", "ledoit-wolf"):
+        raise InputError(f'covariance: {covariance!r}; "auto", "empirical" or "ledoit-wolf" expected')
+    shrunk = covariance == "ledoit-wolf" or (covariance == "auto" and features.shape[1] > smallest // 2)
+    whole, rng = [_gaussian(x, shrunk) for x in classes], np.random.default_rng(seed)
+    halves = [[_gaussian(half, shrunk) for half in _halves(x, rng)] for x in classes]
     between, within = (np.mean([_frechet(*a, *b) for a, b in pairs]) for pairs in (combinations(whole, 2), halves))
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(between / within)
@@ -219,16 +218,10 @@ def _halves(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return x[rng.permutation(len(x))[: 2 * half]].reshape(2, half, -1)  # (half, sample, d)
 
 
-def _choose(covariance: str, d: int, n: int) -> str:
-    if covariance not in ("auto", "empirical", "ledoit-wolf"):
-        raise InputError(f'covariance: {covariance!r}; "auto", "empirical" or "ledoit-wolf" expected')
-    return ("ledoit-wolf" if d > n else "empirical") if covariance == "auto" else covariance
-
-
-def _gaussian(x: np.ndarray, covariance: str, ridge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian(x: np.ndarray, shrunk: bool = False, ridge: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean `(d,)` and a factor F of the covariance FᵀF, which is exactly zero if all rows are equal."""
     mean = x[0] + (x - x[0]).mean(0)
-    if covariance == "ledoit-wolf":
+    if shrunk:
         values, vectors = np.linalg.eigh(ledoit_wolf(x - mean, assume_centered=True)[0])
         factor = np.sqrt(values.clip(0))[:, None] * vectors.T
     else:

@@ -126,7 +126,7 @@ def test_bound_is_below_the_distance_and_close(product):
     points, queries = vectors(rng, 500, 3072) + 5, vectors(rng, 30, 3072) + 5
     scan = scans.choose(product, points.dtype, 3072, [(0, points)])
     query, chunk = scan.pack(queries), scan.pack(points)
-    bound = scan.bound(query, chunk, torch.empty(500 * 30)).numpy()
+    bound = scan.bound(query, chunk, torch.empty(30, 500)).numpy()
     below = (bound + query[2].numpy()[:, None]) / np.float64(scan.scale) ** 2
     truth = ((queries[:, None].astype(float) - points.astype(float)) ** 2).sum(axis=-1)
     assert (below <= truth).all()

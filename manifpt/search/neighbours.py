@@ -98,7 +98,8 @@ class Neighbours:
             chunk = self._packed[number] if self._packed else self._scan.pack(rows)
             for block, query in zip(blocks, packed, strict=True):
                 best = _Best(distance[block], index[block])
-                bound = self._scan.bound(query, chunk, memory)
+                out = memory[: len(query[0]) * len(rows)].view(-1, len(rows))
+                bound = self._scan.bound(query, chunk, out)
                 row, column = np.nonzero((exclude[block] >= start) & (exclude[block] < start + len(rows)))
                 bound[row, exclude[block][row, column] - start] = self._scan.never
                 self._take(best, bound, query, queries[block], rows, start)

@@ -47,9 +47,9 @@ class IntegerScan:
         shifted = (rows ^ np.uint8(128)).view(np.int8)
         return torch.from_numpy(shifted), torch.from_numpy(np.einsum("ij,ij->i", shifted, shifted, dtype=np.int32))
 
-    def bound(self, query: tuple, chunk: tuple, memory):
-        """Compute squared distances less the query's squared norm, int32 tensor (q, c) in `memory`."""
-        product = torch._int_mm(query[0], chunk[0].T, out=_block(memory, query, chunk))
+    def bound(self, query: tuple, chunk: tuple, out):
+        """Compute squared distances less the query's squared norm, int32 tensor (q, c), in `out`."""
+        product = torch._int_mm(query[0], chunk[0].T, out=out)
         return torch.sub(chunk[1], product, alpha=2, out=product)
 
     def limit(self, best: np.ndarray, query: tuple):
@@ -83,14 +83,13 @@ class RoundedScan:
         above[norm > 2.0**60] = torch.inf
         return centred.to(self.product), above.float(), norm.square() * (1 - SLACK)
 
-    def bound(self, query: tuple, chunk: tuple, memory):
-        """Bound squared distances less the query's squared norm from below, float32 tensor (q, c) in `memory`."""
-        block = _block(memory, query, chunk)
+    def bound(self, query: tuple, chunk: tuple, out):
+        """Bound squared distances less the query's squared norm from below, float32 tensor (q, c), in `out`."""
         if self.product == torch.float32:  # numpy, since torch may be set to round float32 products
-            np.matmul(query[0].numpy(), chunk[0].numpy().T, out=block.numpy())
+            np.matmul(query[0].numpy(), chunk[0].numpy().T, out=out.numpy())
         else:
-            block.copy_(torch.mm(query[0], chunk[0].T))
-        return block.addr_(query[1], chunk[1], beta=-2, alpha=-2 * self.c).add_(chunk[2].float())
+            out.copy_(torch.mm(query[0], chunk[0].T))
+        return out.addr_(query[1], chunk[1], beta=-2, alpha=-2 * self.c).add_(chunk[2].float())
 
     def limit(self, best: np.ndarray, query: tuple):
         """Compute the largest bound of a pair at squared distance `best`, float64 (q,): float32 tensor (q,)."""
@@ -142,11 +141,6 @@ def pair_distance(queries: np.ndarray, rows: np.ndarray, row: np.ndarray, column
         difference = np.subtract(queries[row[part]], rows[column[part]], dtype=np.float64)
         distance[part] = np.einsum("ij,ij->i", difference, difference)
     return distance
-
-
-def _block(memory, query: tuple, chunk: tuple):
-    q, c = len(query[0]), len(chunk[0])
-    return memory[: q * c].view(q, c)
 
 
 def _has(unit: str) -> bool:

@@ -119,7 +119,7 @@ def results(folder: Path) -> dict[str, object]:
 def everything(folder: Path) -> set[str]:
     """Every file of a run, those of its home and temporary ones included, by its path in the folder.
 
-    But for locks, which stay for the next run, and whose names depend on the folder.
+    Locks are left out: they stay for the next run.
     """
     there = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(folder)) for path in there}

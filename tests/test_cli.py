@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 import manifpt
 from manifpt.cli import app
-from manifpt.utils import files, paths
+from manifpt.data import mosaics
+from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 
 
@@ -140,7 +141,7 @@ def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert "a .png file is written; use a name that ends so" in capsys.readouterr().err
     assert main(monkeypatch, "data", "fetch", "nonsense") == 2
     assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", str(tmp_path / "a.png"), "-n", "3") == 0
-    assert files.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
+    assert mosaics.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
 
 
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):

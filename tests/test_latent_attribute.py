@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from manifpt.cli import app
+from manifpt.data import mosaics
 from manifpt.latent.attribute import NOT_OURS, attribute, false_positive_rate
 from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.newton import NewtonEstimator
 from manifpt.latent.theory import linear_generator
-from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,7 +71,7 @@ def test_the_command_line_registers_embeds_and_attributes(monkeypatch, capsys, t
     assert run(monkeypatch, "register", "bob", *users) == 0
     assert capsys.readouterr().out.startswith("ada: 0b1010010111000011\nbob: 0b")
     assert run(monkeypatch, "embed", "ada", *users, "--grid", grid, "-n", 2) == 0
-    assert files.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
+    assert mosaics.load_mosaic(grid, 2).shape == (2, 1, 32, 32)
     reading = ("attribute", grid, "-n", 2, *users)
     assert run(monkeypatch, *reading) == 2  # 16 bits cannot reach 1e-6
     assert run(monkeypatch, *reading, "--max-p", 1e-4, "--loss", "pixel") == 2

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from manifpt.cli.options import Count, Grid, NoiseSeed, option
+from manifpt.data import mosaics
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
@@ -77,7 +78,7 @@ def latent_embed(
         there = ", ".join(known.users) or "none"
         raise InputError(f"{registry}: no user {user!r}, but {there}; register, or choose one")
     images = LatentFingerprinter.from_settings(known.settings).embed(known.users[user], n, seed)
-    files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
+    mosaics.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 
 
 @latent.command("attribute", epilog="Example: manifpt latent attribute ada.png --registry users.json")
@@ -116,7 +117,7 @@ def latent_attribute(
     if loss and search != "adam":
         raise InputError(f"--loss {loss}: only --search adam has a choice; {search} compares pixels")
     attack_named(attack)
-    known, images = Registry(registry), files.load_mosaic(grid, n)
+    known, images = Registry(registry), mosaics.load_mosaic(grid, n)
     check_claims(known.settings, known, max_p)
     fingerprinter = LatentFingerprinter.from_settings(known.settings)
     first = train_warm_start(fingerprinter, steps=warm) if warm else None

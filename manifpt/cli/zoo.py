@@ -82,10 +82,11 @@ def zoo_sample(
     seed: NoiseSeed = 0,
 ) -> None:
     """Sample images from a trained generator."""
+    from manifpt.data import mosaics
     from manifpt.utils import files
     from manifpt.zoo.dataset import load_gm
     from manifpt.zoo.sample import sample_images
 
     files.check_writable(grid, ending=".png")
     images = sample_images(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
-    files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
+    mosaics.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))

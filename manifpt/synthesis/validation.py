@@ -12,7 +12,7 @@ covariances, as there are fewer real models than rings. We did not find the sour
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from manifpt.metrics import frechet_distance_gaussians
+from manifpt.metrics import frechet_distance
 from manifpt.utils.errors import InputError
 
 RIDGE = 1e-6
@@ -37,8 +37,7 @@ def ffd(real: np.ndarray, synthetic: np.ndarray) -> float:
 
     `InputError` for fewer than two models in a set, numbers of rings that differ, NaN or infinity.
     """
-    real, synthetic = _models("real", real), _models("synthetic", synthetic)
-    return frechet_distance_gaussians(*_gaussian(real), *_gaussian(synthetic))
+    return frechet_distance(_models("real", real), _models("synthetic", synthetic), ridge=RIDGE)
 
 
 def diversity(vectors: np.ndarray) -> dict[str, float]:
@@ -55,7 +54,3 @@ def _models(name: str, vectors: np.ndarray) -> np.ndarray:
     if vectors.ndim != 2 or len(vectors) < 2:
         raise InputError(f"{name}: shape {vectors.shape}; vectors of at least two models, (n, d), expected")
     return vectors
-
-
-def _gaussian(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return vectors.mean(0), np.cov(vectors, rowvar=False) + RIDGE * np.eye(vectors.shape[1])

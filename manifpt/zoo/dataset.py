@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from manifpt.data import mosaics
 from manifpt.data.real import HELD_OUT_SHARE, REAL, check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key, stored
@@ -104,7 +105,7 @@ class GMDataset:
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
-        return files.load_mosaic(_checked(folder, record), min(n, record["shipped"]))
+        return mosaics.load_mosaic(_checked(folder, record), min(n, record["shipped"]))
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from manifpt.data import mosaics
 from manifpt.data.real import load_real
 from manifpt.nn.train import random_batches, run_training, state_path
 from manifpt.utils import files, paths
@@ -175,7 +176,7 @@ def _stands(folder: Path, record: dict, made_of: dict, n: int, seed: int) -> boo
 def _ship(folder: Path, label: str, images: np.ndarray) -> dict:
     """Write images of a class into the folder of a GM dataset; their entry in the manifest."""
     path = folder / "samples" / f"{label}.png"
-    files.save_mosaic(path, images)
+    mosaics.save_mosaic(path, images)
     return {"file": f"samples/{path.name}", "sha256": files.sha256(path), "shipped": len(images)}
 
 

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from manifpt.experiments import tables
+from manifpt.cli.app import app
+from manifpt.experiments import run, synthesis_sets, tables
+from manifpt.experiments.store import Key, Results, Scores
+from manifpt.synthesis.models import architectures
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 
@@ -15,7 +21,7 @@ def computed(monkeypatch):
         calls.append(([gm.name for gm in gms], options))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("row\n")
-        return pd.DataFrame({"dataset": [gms[0].name]})
+        return pd.DataFrame({"dataset": [gms[0].name], "version": "0.1.0"})
 
     inputs = ("gm-fashion",), ("gm-fashion", "gm-photo"), ("gm-photo", "gm-fashion")
     monkeypatch.setattr(tables, "TABLES", {"2": tables.Table(compute, inputs, {"seeds": (0,)}, pd.DataFrame.copy)})
@@ -55,6 +61,47 @@ class TestCompute:
     def test_wrong_input_at_once(self, options, message):
         with pytest.raises(InputError, match=message):
             tables.compute(**options)
+
+
+class Synthetic:
+    """The synthetic models that the committed rows are about, which do not ship: their names and checksum."""
+
+    settings = {"simulator": "trained", "models": "46064d49cab0"}  # noqa: RUF012
+
+    def __init__(self, checkpoints):
+        self.checkpoints = checkpoints
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+def test_every_committed_row_is_found(table, monkeypatch):
+    """Settings are named as they were when the rows were made, so nothing is left to compute, nor to read for it."""
+    names = [f"{one.name}-s{seed}.safetensors" for one in architectures() for seed in (0, 1)]
+    monkeypatch.setattr(synthesis_sets, "_checkpoints", lambda _: tuple(map(Path, sorted(names))))
+    monkeypatch.setattr(synthesis_sets, "TrainedModels", Synthetic)
+    todo = []
+    monkeypatch.setattr(run, "spread", lambda function, tasks, jobs: todo.extend(tasks) or [])
+    monkeypatch.setattr(run.Results, "add", None)
+    monkeypatch.setattr("manifpt.zoo.dataset.load_real", None)
+    found = list(tables.compute([table], profile="full", resume=True))
+    assert not todo
+    assert [len(frame) > 0 for frame, _, _ in found] == [True] * len(tables.TABLES[table].inputs)
+    assert sum(old for *_, old in found) == sum(len(frame) for frame, *_ in found)
+
+
+def test_rows_that_other_code_computed_are_counted(monkeypatch):
+    def compute(gm, *, path, progress, **options):
+        results = Results(path, lambda _: options, code=tables.__name__)
+        results.add([Scores(Key("gm-x", "all", "m", 1, seed), {"accuracy": 0.5}, 1, seconds=0.0) for seed in (0, 1)])
+        frame = results.frame.copy()
+        frame.loc[0, "version"] = "0.1.0"
+        return frame
+
+    compute.__module__ = tables.__name__
+    monkeypatch.setattr(tables, "TABLES", {"5": tables.Table(compute, (("gm-fashion",),), {})})
+    assert [old for *_, old in tables.compute(["5"], profile="smoke", resume=True)] == [1]
+    result = CliRunner().invoke(app, ["tables", "--table", "5", "--profile", "smoke", "--resume"])
+    assert "kept 1 rows that other code than today's computed" in result.output
+    assert "drop --resume" in result.output
 
 
 def test_names_of_the_files():

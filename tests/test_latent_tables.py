@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.experiments import latent, latent_claims
+from manifpt.experiments import latent
 from manifpt.experiments.latent import Point
 from manifpt.latent.attacks import attacked
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
@@ -126,7 +126,7 @@ def test_attacks_and_what_the_owner_of_the_generator_can_do(gm):
 def test_own_images_are_claimed_and_others_are_not(gm, tmp_path):
     point = Point(key_length=24, shift=8, sigma=1.0)
     options = {"point": point, "users": 3, "seeds": (1,), "n": 6, "steps": 8, "path": tmp_path / "latent_claims.csv"}
-    frame = latent_claims.latent_claims(gm.only("dcgan"), **options)
+    frame = latent.latent_claims(gm.only("dcgan"), **options)
     own, real, dcgan = (values(frame, point, method) for method in ("own", "real", "dcgan"))
     assert (own["claimed"], own["wrong"], own["nearest"]) == (1, 0, 0)
     for stranger in (real, dcgan):

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.experiments import synthesis, synthesis_sets, synthesis_training, zero_shot
-from manifpt.experiments.answers import Answers
+from manifpt.experiments import synthesis, synthesis_sets
 from manifpt.experiments.ledger import synthesis_claims
-from manifpt.experiments.results import COLUMNS, latest
-from manifpt.experiments.runner import Budget
+from manifpt.experiments.run import Budget
+from manifpt.experiments.store import COLUMNS, Answers, latest
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.train import train_synthetic_models
@@ -48,13 +47,13 @@ class Shades:
 
 def test_groups_of_unseen_models():
     gm = Shades()
-    assert zero_shot.unseen(gm, "all", 0) == [tuple("abcdef")]
-    assert zero_shot.unseen(gm, "family", 0) == [tuple("abc"), tuple("de")]
-    halves = [zero_shot.unseen(gm, "half", seed) for seed in range(8)]
+    assert synthesis.unseen(gm, "all", 0) == [tuple("abcdef")]
+    assert synthesis.unseen(gm, "family", 0) == [tuple("abc"), tuple("de")]
+    halves = [synthesis.unseen(gm, "half", seed) for seed in range(8)]
     assert all(len(groups) == 1 and len(set(groups[0])) == 3 for groups in halves)
     assert len({groups[0] for groups in halves}) > 3
     alone = SimpleNamespace(models={label: {"family": "GAN"} for label in "ab"})
-    assert zero_shot.unseen(alone, "family", 0) == zero_shot.unseen(alone, "half", 0) == []
+    assert synthesis.unseen(alone, "family", 0) == synthesis.unseen(alone, "half", 0) == []
 
 
 def test_a_trained_method_never_sees_the_models_it_is_judged_on(monkeypatch):
@@ -70,13 +69,13 @@ def test_a_trained_method_never_sees_the_models_it_is_judged_on(monkeypatch):
         def features(self, rows):
             return rows.reshape(len(rows), -1)
 
-    monkeypatch.setattr(zero_shot, "Attributor", Spy)
-    features = zero_shot.Features("control-raw", Shades(), Budget(n_test=4))
+    monkeypatch.setattr(synthesis, "Attributor", Spy)
+    features = synthesis.Features("control-raw", Shades(), Budget(n_test=4))
     for _ in range(2):
         rows, labels = features.of(("a", "d"))
     assert labels.tolist() == ["a"] * 4 + ["d"] * 4
     assert rows.shape == (8, 1024)
-    assert seen == [(list("bcef"), list("bcef"), 4 * zero_shot.MIDDLE, 4 * zero_shot.VAL)]
+    assert seen == [(list("bcef"), list("bcef"), 4 * synthesis.MIDDLE, 4 * synthesis.VAL)]
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def shade_methods(monkeypatch):
             )
         return lambda images: np.random.default_rng(len(images)).normal(size=(len(images), 8))
 
-    monkeypatch.setattr(zero_shot, "_function", function)
+    monkeypatch.setattr(synthesis, "_function", function)
     return ("spectrum", "marra19")
 
 
@@ -113,7 +112,7 @@ def test_identification_rows(shade_methods, tmp_path):
 
 
 def test_a_trained_method_has_all_gallery_sizes_in_its_only_task(monkeypatch, tmp_path):
-    monkeypatch.setattr(zero_shot.Features, "_attributor", lambda self, group: lambda some: some.reshape(len(some), -1))
+    monkeypatch.setattr(synthesis.Features, "_attributor", lambda self, group: lambda some: some.reshape(len(some), -1))
     options = {"seeds": (0, 1), "n_test": 30, "shots": (10, 1), "path": tmp_path / "i.csv"}
     frame = synthesis.identification(Shades(), methods=("manifpt-rgb-nearest",), **options)
     assert set(frame["task"]) == {"family"}
@@ -140,7 +139,7 @@ def test_unknown_methods_and_missing_extractors_are_refused_before_work():
 
 @pytest.mark.parametrize("method", ["control-untrained", "spectrum", "spectrum-log", "marra19"])
 def test_untrained_features_are_finite_rows(method):
-    rows, labels = zero_shot.Features(method, Shades(), Budget(n_test=3)).of(("a", "b"))
+    rows, labels = synthesis.Features(method, Shades(), Budget(n_test=3)).of(("a", "b"))
     assert rows.shape[0] == len(labels) == 6
     assert np.isfinite(rows).all()
 
@@ -154,7 +153,7 @@ def test_rows_name_the_extractor_that_they_depend_on(tmp_path, monkeypatch):
         settings = []
         for path in (shipped, other):
             monkeypatch.setattr(extractor, "find", lambda *_, path=path: path)
-            settings.append(zero_shot.Features(method, Shades(), Budget(n_test=3)).results().settings)
+            settings.append(str(synthesis.Features(method, Shades(), Budget(n_test=3)).settings))
         of[method] = len(set(settings))
     assert of == {"synthesis-photos": 2, "control-untrained": 2, "spectrum": 1}
 
@@ -216,10 +215,10 @@ def test_sets_are_judged_and_kept(checkpoints, tmp_path):
 
 
 def test_ways_to_train_are_compared_and_kept(checkpoints, tmp_path):
-    path, ways = tmp_path / "synthesis_training.csv", ("fresh", "fresh-robust", "trained", "trained-released")
+    path, ways = tmp_path / "synthesis_sets.csv", ("fresh", "fresh-robust", "trained", "trained-released")
     recipe = extractor.ExtractorConfig(steps=2, models=2, each=2)
     options = {"seeds": (0,), "ways": ways, "recipe": recipe, "checkpoints": checkpoints, "n_test": 12, "path": path}
-    frame = synthesis_training.synthesis_training(Shades(), **options)
+    frame = synthesis_sets.synthesis_training(Shades(), **options)
     values = frame.pivot_table("value", "method", "metric")
     assert set(values.index) == set(ways)
     assert (values["accuracy"] > 2 * values["chance"]).all()  # Shades differ in brightness; JPEG leaves that
@@ -228,15 +227,15 @@ def test_ways_to_train_are_compared_and_kept(checkpoints, tmp_path):
     each = {row.method: settings[row.settings]["extractor"]["each"] for row in frame.itertuples()}
     assert each == {"fresh": 2, "fresh-robust": 2, "trained": 2, "trained-released": 1}
     stored = path.read_text()
-    synthesis_training.synthesis_training(Shades(), **options)
+    synthesis_sets.synthesis_training(Shades(), **options)
     assert path.read_text() == stored
 
 
 def test_an_unknown_way_to_train_is_refused_before_work():
     with pytest.raises(InputError, match="way 'slow' is unknown"):
-        synthesis_training.synthesis_training(Shades(), ways=("fresh", "slow"), checkpoints=[])
+        synthesis_sets.synthesis_training(Shades(), ways=("fresh", "slow"), checkpoints=[])
     with pytest.raises(InputError, match="two at least"):
-        synthesis_training.synthesis_training(Shades(), ways=("trained",), checkpoints=[])
+        synthesis_sets.synthesis_training(Shades(), ways=("trained",), checkpoints=[])
 
 
 SIGNS = np.where(np.random.default_rng(0).random(17 * 100) < 0.04, -1.0, 1.0)
@@ -245,13 +244,10 @@ SIGNS = np.where(np.random.default_rng(0).random(17 * 100) < 0.04, -1.0, 1.0)
 class Turned:
     """Features that name the model of an image, but for one image in 25, which points the other way."""
 
-    tasks = zero_shot.TASKS
+    tasks, settings = synthesis.TASKS, {}
 
     def __init__(self, method, gm, budget):
         self.method, self.gm, self.budget = method, gm, budget
-
-    def results(self):
-        return self.budget.results(self.gm)
 
     def of(self, group):
         models = [list(self.gm.models).index(label) for label in group]
@@ -261,7 +257,7 @@ class Turned:
 
 @pytest.mark.parametrize("table", ["synthesis_identification", "synthesis_verification"])
 def test_what_answers_are_about(tmp_path, monkeypatch, table):
-    monkeypatch.setattr(synthesis, "Features", lambda method, gm, budget, **_: Turned(method, gm, budget))
+    monkeypatch.setattr(synthesis, "Features", Turned)
     gm, path = GMDataset(paths.data() / "gm-photo"), tmp_path / f"{table}.csv"
     options = {"methods": ("turned",), "seeds": (0, 3), "path": path}
     if table == "synthesis_identification":

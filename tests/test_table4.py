@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from manifpt.experiments import rows, table4
-from manifpt.experiments.results import KEY
+from manifpt.experiments import table4
+from manifpt.experiments.run import ROWS
+from manifpt.experiments.store import KEY
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import load_gm
 
@@ -29,7 +30,7 @@ class TestChannels:
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("method", rows.ROWS)
+@pytest.mark.parametrize("method", ROWS)
 def test_what_is_shown_has_one_shape_on_both_sides(gms, method, direction):
     source, target = gms[::direction]
     train, tests = table4.views(method, source, target, 1, n_reference=100)

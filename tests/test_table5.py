@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifpt.experiments import held_out, table5
-from manifpt.experiments.rows import classifier
-from manifpt.experiments.runner import Budget
+from manifpt.experiments import table5
+from manifpt.experiments.run import Budget, classifier
 from manifpt.zoo.dataset import load_gm
 
 SIX = {"dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"}
@@ -26,7 +25,7 @@ def features_that_show(design, variable, *, n=20, noise=0.1, seed=0):
 
 
 def test_designs_are_those_of_the_manifest(design):
-    assert list(design.columns) == [*held_out.NETWORK, "loss"]
+    assert list(design.columns) == [*table5.NETWORK, "loss"]
     assert design.loc["glow", "norm"] == "actnorm"
     assert design.notna().all().all()
 
@@ -66,20 +65,20 @@ class TestClusters:
 
 class TestHeldOut:
     def test_twins_share_the_network(self, design):
-        assert set(held_out.twins(design, "lsgan")) >= SIX
-        assert "glow" not in held_out.twins(design, "lsgan")
-        assert held_out.twins(design, "glow") == ["glow"]
+        assert set(table5.twins(design, "lsgan")) >= SIX
+        assert "glow" not in table5.twins(design, "lsgan")
+        assert table5.twins(design, "glow") == ["glow"]
 
     def test_a_choice_that_is_shown_is_named(self, design):
         parts = {split: features_that_show(design, "norm", seed=seed) for seed, split in enumerate(("train", "test"))}
         for model in ("dcgan", "ddpm"):
-            table = held_out.predicted(parts, design, model, [model])
+            table = table5.predicted(parts, design, model, [model])
             assert table.loc["norm", "predicted"] == table.loc["norm", "true"] == design.loc[model, "norm"]
             assert table.loc["norm", "possible"]
 
     def test_a_value_that_no_other_model_has_is_impossible(self, design):
         parts = {split: features_that_show(design, "norm") for split in ("train", "test")}
-        table = held_out.predicted(parts, design, "glow", ["glow"])
+        table = table5.predicted(parts, design, "glow", ["glow"])
         assert not table.loc["norm", "possible"]
         assert table.loc["norm", "predicted"] != "actnorm"
         assert table.loc["norm", "majority"] == "batch"
@@ -116,26 +115,26 @@ def test_shares_of_models_whose_value_is_named_rightly():
     columns = {"true": ["a", "b"], "predicted": ["a", "a"], "majority": ["c", "b"], "possible": [True, False]}
     first = pd.DataFrame(columns, index=pd.Index(["up", "norm"], name="variable"))
     second = first.assign(predicted=["c", "b"], possible=[True, True])
-    assert held_out.shares({"m": first, "n": second}) == {
+    assert table5.shares({"m": first, "n": second}) == {
         "predicted norm": 0.5, "majority norm": 1.0, "possible norm": 0.5,
         "predicted up": 0.5, "majority up": 0.0, "possible up": 1.0,
     }  # fmt: skip
 
 
 def test_held_out_rows(tmp_path, monkeypatch):
-    gm, path = load_gm("gm-fashion").only("dcgan", "lsgan", "ddpm", "ldm"), tmp_path / "held_out.csv"
+    gm, path = load_gm("gm-fashion").only("dcgan", "lsgan", "ddpm", "ldm"), tmp_path / "table5.csv"
     options = {"methods": ["control-sl"], "seeds": (0,), "path": path, **LIMITS}
-    frame = held_out.held_out(gm, **options)
+    frame = table5.held_out(gm, **options)
     values = frame.set_index(["task", "metric"])["value"]
     assert values["held-out model", "possible norm"] == 1
     assert values["held-out network", "possible norm"] == 0  # the two GANs are twins, the two diffusion models too
     assert values["held-out model", "possible loss"] == 0
-    for task, variable in itertools.product(held_out.TASKS, ("up", "norm", "loss")):
+    for task, variable in itertools.product(table5.HELD_OUT_TASKS, ("up", "norm", "loss")):
         assert values[task, f"predicted {variable}"] <= values[task, f"possible {variable}"]
         assert values[task, f"majority {variable}"] <= values[task, f"possible {variable}"]
     assert (frame["n"] == 4).all()
-    monkeypatch.setattr(held_out, "features_of", None)
-    assert len(held_out.held_out(gm, **options)) == len(frame)
+    monkeypatch.setattr(table5, "features_of", None)
+    assert len(table5.held_out(gm, **options)) == len(frame)
 
 
 def test_what_both_tasks_leave_out_is_trained_once(monkeypatch):
@@ -147,7 +146,7 @@ def test_what_both_tasks_leave_out_is_trained_once(monkeypatch):
 
     gm = load_gm("gm-fashion").only("dcgan", "lsgan", "glow")
     one = np.random.default_rng(0).normal(size=(6, 3)), np.repeat([*gm.models], 2)
-    monkeypatch.setattr(held_out, "parts_of", lambda *_, **__: {"train": one, "test": one})
-    monkeypatch.setattr(held_out, "features_of", features_of)
-    held_out.held_out(gm, methods=["control-sl"], seeds=(0,))
+    monkeypatch.setattr(table5, "parts_of", lambda *_, **__: {"train": one, "test": one})
+    monkeypatch.setattr(table5, "features_of", features_of)
+    table5.held_out(gm, methods=["control-sl"], seeds=(0,))
     assert sorted(left_out) == [("dcgan",), ("dcgan", "lsgan"), ("glow",), ("lsgan",)]

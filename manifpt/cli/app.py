@@ -94,8 +94,13 @@ def tables(
     """Compute result tables, and print mean ± sd over seeds."""
     from manifpt.experiments.tables import compute
 
-    for frame, shown in compute(table, dataset, profile=profile, resume=resume):
+    kept = 0
+    for frame, shown, old in compute(table, dataset, profile=profile, resume=resume):
         typer.echo(f"{frame['dataset'].iloc[0]}, n = {frame['n'].max()}\n{shown.to_string()}")
+        kept += old
+    if kept:
+        again = "to compute them anew, remove their files and drop --resume"
+        typer.echo(f"kept {kept:,} rows that other code than today's computed; {again}", err=True)
 
 
 @app.command(epilog="Example: manifpt readme")

@@ -1,22 +1,20 @@
-"""Which classes lie apart in the features that a method decides by? And does the answer depend on the number of images?
+"""Which classes lie apart in the features that a method decides by? Does the answer depend on the number of images?
 
 Features are the penultimate layer of a classifier trained to name all models and held-out reals, or what a hand-crafted
 method computes, of test images; see `manifpt.metrics.fd_ratio`.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from tqdm.auto import tqdm
 
 from manifpt import metrics
 from manifpt.embeddings import embed
-from manifpt.experiments.rows import classifier, shown
-from manifpt.experiments.runner import MIDDLE, VAL, Budget
+from manifpt.experiments.run import MIDDLE, VAL, Budget, classifier, measure, shown
+from manifpt.experiments.store import Key, Scores
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 
@@ -30,21 +28,10 @@ COMPONENTS = 50
 def features(
     gm: GMDataset, method: str, *, seed: int = 0, n_per_class: int = MIDDLE, n_test: int | None = None, **budget
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of test images and their classes.
+    """Features of test images, n_test a class, and their classes: float32 `(n, d)`, `(n,)`.
 
-    Parameters
-    ----------
-    method
-        ``pixels``, ``sl`` (ImageNet features), or a row of `manifpt.experiments.rows`, trained on `n_per_class`
-        images.
-    n_test
-        Test images a class.
-    **budget
-        ``n_reference`` and ``epochs`` of `manifpt.experiments.runner.Budget`.
-
-    Returns
-    -------
-    float32 `(n, d)` and labels `(n,)`; `InputError` for an unknown method.
+    The method is ``pixels``, ``sl`` (ImageNet features), or one of `manifpt.experiments.run`, trained on `n_per_class`
+    images; `InputError` for another.
     """
     images, labels = gm.task(n_test, split="test")
     if method in UNTRAINED:
@@ -78,47 +65,32 @@ def feature_space(
     n_per_class: int = MIDDLE,
     **budget,
 ) -> pd.DataFrame:
-    """FD ratio of each method's features on more and more test images; rows already at the budget's path are kept.
+    """FD ratio of each method's features on more and more test images.
 
     Features are brought to 50 dimensions at most, see `components`, of the most images, so that methods of other
-    dimensions compare.
+    dimensions compare. The counts are test images a class, the column ``n_per_class`` of the table; `InputError`,
+    before any training, if there are fewer.
 
-    Parameters
-    ----------
-    counts
-        Test images a class; of the column ``n_per_class`` of the result.
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`.
-
-    Returns
-    -------
     Tidy frame: task ``all``, metric ``fdr`` on `n` test images.
-
-    Raises
-    ------
-    InputError
-        Before any training: more images than there are.
     """
-    budget = Budget(**budget)
-    there = min(map(len, gm.pools("test").values()))
-    if max(counts) > there:
-        raise InputError(f"counts: {max(counts)} test images a class, but {gm.name} has {there}")
-    gm.check_splits()
-    results = budget.results(gm, trained_on=n_per_class, components_of=max(counts))
+    budget, most = Budget(**budget), max(counts)
     limits = {"n_reference": budget.n_reference, "epochs": budget.epochs, "n_per_class": n_per_class}
-    runs = [(method, seed) for method in methods for seed in budget.seeds]
-    for method, seed in tqdm(runs, desc=f"{gm.name}, FDR", unit="run", disable=not budget.progress):
-        key = {"dataset": gm.name, "task": "all", "method": method, "seed": seed}
-        if all(results.has(**key, n_per_class=count) for count in counts):
-            continue
-        started = time.perf_counter()
-        rows, labels = features(gm, method, seed=seed, n_test=max(counts), **limits)
+
+    def check() -> None:
+        there = min(map(len, gm.pools("test").values()))
+        if most > there:
+            raise InputError(f"counts: {most} test images a class, but {gm.name} has {there}")
+        gm.check_splits()
+
+    def ratios(keys: Sequence[Key]) -> Iterator[Scores]:
+        seed = keys[0].seed
+        rows, labels = features(gm, keys[0].method, seed=seed, n_test=most, **limits)
         rows = components(rows, seed=seed)
-        for count in counts:
-            few = np.concatenate([np.flatnonzero(labels == label)[:count] for label in gm.classes])
+        for key in keys:
+            few = np.concatenate([np.flatnonzero(labels == label)[: key.n_per_class] for label in gm.classes])
             score = metrics.fd_ratio(rows[few], labels[few], seed=seed, covariance="ledoit-wolf")
-            seconds = time.perf_counter() - started
-            results.add({"fdr": score}, n=len(few), seconds=seconds, n_per_class=count, **key)
-    return results.of(dataset=gm.name, methods=methods)
+            yield Scores(key, {"fdr": score}, len(few))
+
+    grid = [[Key(gm.name, "all", method, n, seed) for n in counts] for seed in budget.seeds for method in methods]
+    settings = budget.settings(gm, trained_on=n_per_class, components_of=most)
+    return measure(grid, ratios, settings, budget, code=__name__, check=check)

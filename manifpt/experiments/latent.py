@@ -1,11 +1,11 @@
-"""Latent fingerprints measured: what is read of keys, what keys cost, what attacks leave of them.
+"""Latent fingerprints measured: which keys are read, what they cost, what attacks leave of them, who is claimed.
 
-Three tables. Their column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
-attack; ``n_per_class`` the images of one seed. A seed draws content, keys and starts. Several `jobs` are processes, see
-`manifpt.utils.compute.spread`.
+Four tables. The column ``task`` is a `Point`: model, key length, shift, sigma; ``method`` is who reads, or which
+attack, or whose images; ``n_per_class`` is the number of images, n, of one seed, which draws content, keys and starts.
+Options of all four are ``seeds``, ``path``, ``jobs``, ``progress`` of `manifpt.experiments.run.Budget`.
 """
 
-import time
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,27 +14,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from tqdm.auto import tqdm
 
 from manifpt.embeddings import embed
-from manifpt.experiments.results import Results
+from manifpt.experiments.run import Budget, each, measure
+from manifpt.experiments.store import Key, Scores
 from manifpt.latent.adam import AdamEstimator, Estimate
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
+from manifpt.latent.attribute import NOT_OURS, attribute
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
 from manifpt.latent.generators import load_generator
-from manifpt.latent.keys import random_keys
+from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.newton import SEARCH, NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian, predict_reading
 from manifpt.latent.warm import train_warm_start
 from manifpt.metrics import frechet_distance
 from manifpt.nn.perceptual import Perceptual
-from manifpt.utils.compute import spread
 from manifpt.zoo.dataset import GMDataset
 
-RUN = ("dataset", "task", "method", "n_per_class", "seed")
 CONTENTS = 3  # where the generator is linearised, for a prediction
-REPEAT = {"ldm": 3}  # components a bit
 TASK = r"(?P<model>\S+), (?P<key_length>\d+) bits, shift (?P<shift>\d+), sigma (?P<sigma>\S+)"
 
 
@@ -52,20 +50,16 @@ class Point:
 
     def fingerprinter(self, dataset: str) -> LatentFingerprinter:
         """Of the latent code; of ``shallow``, that of the images under the pattern."""
-        repeat = REPEAT.get(self.model, 1)
-        options = {"key_length": self.key_length, "shift": self.shift, "repeat": repeat}
-        content = "sample" if self.model == "ldm" else "gaussian"
-        label = "stylegan2" if self.model == "shallow" else self.model
-        sigma = 1.0 if self.model == "shallow" else self.sigma
-        generator = load_generator(label, dataset=dataset)
-        return LatentFingerprinter(generator, sigma=sigma, content=content, **options)
+        label, sigma = ("stylegan2", 1.0) if self.model == "shallow" else (self.model, self.sigma)
+        content, repeat = ("sample", 3) if self.model == "ldm" else ("gaussian", 1)
+        options = {"key_length": self.key_length, "shift": self.shift, "repeat": repeat, "content": content}
+        return LatentFingerprinter(load_generator(label, dataset=dataset), sigma=sigma, **options)
 
 
 def points(frame: pd.DataFrame) -> pd.DataFrame:
     """A table with the parts of its tasks as columns: model, key_length, shift, sigma."""
-    parts = frame["task"].str.extract(TASK)
     kinds = {"key_length": int, "shift": int, "sigma": float}
-    return frame.assign(**parts.astype(kinds))
+    return frame.assign(**frame["task"].str.extract(TASK).astype(kinds))
 
 
 FILTER = "filter"  # who reads the visible pattern
@@ -88,9 +82,8 @@ class Reading:
         self.point, self.seed, self.n = point, seed, n
         self.fingerprinter = point.fingerprinter(dataset)
         self.keys = random_keys(n, point.key_length, np.random.default_rng(seed))
-        self.shallow = None
-        if point.model == "shallow":
-            self.shallow = ShallowFingerprinter(self.fingerprinter, sigma=point.sigma)
+        visible = point.model == "shallow"
+        self.shallow = ShallowFingerprinter(self.fingerprinter, sigma=point.sigma) if visible else None
         self.images = (self.shallow or self.fingerprinter).embed(self.keys, n, seed + 1)
         self.plain = self.fingerprinter.embed(None, n, seed + 1)
 
@@ -123,44 +116,30 @@ class Reading:
         return scores
 
 
-def _warmed(steps: int, **options) -> Callable:
-    def reader(fingerprinter: LatentFingerprinter):
-        return NewtonEstimator(fingerprinter, warm_start=train_warm_start(fingerprinter), steps=steps, **options)
-
-    return reader
+def _warmed(fingerprinter: LatentFingerprinter, *, steps: int) -> NewtonEstimator:
+    return NewtonEstimator(fingerprinter, warm_start=train_warm_start(fingerprinter), steps=steps)
 
 
 READERS: dict[str, Callable] = {
     "newton": NewtonEstimator,
-    "newton-warm": _warmed(60),
-    "warm": _warmed(0),
+    "newton-warm": partial(_warmed, steps=60),
+    "warm": partial(_warmed, steps=0),
     "adam": lambda fingerprinter: AdamEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
 }
 
 
 def latent_keys(
-    gm: GMDataset,
-    *,
-    sweep: Sequence[Point] = SWEEP,
-    readers: Sequence[str] = tuple(READERS),
-    seeds: Sequence[int] = (0, 1, 2),
-    n: int = 34,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
+    gm: GMDataset, *, sweep: Sequence[Point] = SWEEP, readers: Sequence[str] = tuple(READERS), n: int = 34, **options
 ) -> pd.DataFrame:
-    """Read keys at every point by Gauss-Newton, at two of them by the other readers, too; rows at `path` are kept.
+    """Read keys at every point by Gauss-Newton, at two of them by the other readers, too.
 
-    Returns
-    -------
     Tidy frame; metrics ``key_accuracy``, ``bit_accuracy``, ``residual``, and of the linearisation
     ``predicted_bit_accuracy``, ``predicted_key_accuracy``, ``separation``, and ``ranking``: Spearman's correlation
     over the bits of a key of separation and accuracy.
     """
     runs = [(point, FILTER if point.model == "shallow" else "newton") for point in sweep]
     runs += [(point, name) for point in (DEFAULT, LONG) for name in readers if name != "newton"]
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, runs, _keys, search=SEARCH, **options)
+    return _of_readings(gm, runs, _keys, search=SEARCH, n=n, **options)
 
 
 def _keys(reading: Reading, method: str) -> dict[str, float]:
@@ -168,25 +147,13 @@ def _keys(reading: Reading, method: str) -> dict[str, float]:
     return scores | reading.predict(right) if method == "newton" else scores
 
 
-def latent_quality(
-    gm: GMDataset,
-    *,
-    sweep: Sequence[Point] = SWEEP,
-    seeds: Sequence[int] = (0, 1, 2),
-    n: int = 1000,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
-) -> pd.DataFrame:
+def latent_quality(gm: GMDataset, *, sweep: Sequence[Point] = SWEEP, n: int = 1000, **options) -> pd.DataFrame:
     """What a key costs: Fréchet distance of images with and without keys, and the distance between twins.
 
-    Returns
-    -------
     Tidy frame; metrics ``fd`` in ``sl`` space of n images with keys to n others without, ``fd_floor`` of those to n
     more without, ``perceptual`` and ``rms`` (images from -1 to 1) between twins.
     """
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, [(point, "twins") for point in sweep], _quality, **options)
+    return _of_readings(gm, [(point, "twins") for point in sweep], _quality, n=n, **options)
 
 
 def _quality(reading: Reading, method: str) -> dict[str, float]:
@@ -210,21 +177,15 @@ def latent_attacks(
     *,
     sweep: Sequence[Point] = ATTACKED,
     attacks: Sequence[str] = (*ATTACKS, REMOVAL),
-    seeds: Sequence[int] = (0, 1, 2),
     n: int = 8,
-    path: Path | None = None,
-    jobs: int = 1,
-    progress: bool = False,
+    **options,
 ) -> pd.DataFrame:
     """Read keys after attacks that the estimator does not know of, or knows (method ``… known``), from one start.
 
-    Returns
-    -------
     Tidy frame; metrics as `latent_keys`, of noise with its prediction, and ``rms`` from the image before.
     """
     methods = [(point, f"{attack}{known}") for point in sweep for attack in attacks for known in _known(point, attack)]
-    options = {"seeds": seeds, "n": n, "path": path, "jobs": jobs, "progress": progress}
-    return _table(gm, methods, _attacked, search=SEARCH, **options)
+    return _of_readings(gm, methods, _attacked, search=SEARCH, n=n, **options)
 
 
 def _attacked(reading: Reading, method: str) -> dict[str, float]:
@@ -254,42 +215,26 @@ def without_key(fingerprinter: LatentFingerprinter, found: Estimate) -> np.ndarr
     return to_bytes(fingerprinter.generator.render(fingerprinter.compose(alpha, half)))
 
 
-def _table(
+def _of_readings(
     gm: GMDataset,
     runs: Sequence[tuple[Point, str]],
-    measure: Callable[[Reading, str], dict[str, float]],
+    scores_of: Callable[[Reading, str], dict[str, float]],
     *,
-    search: dict | None = None,
-    seeds: Sequence[int],
     n: int,
-    path: Path | None,
-    jobs: int,
-    progress: bool,
+    search: dict | None = None,
+    **options,
 ) -> pd.DataFrame:
-    """Rows of every run and seed; those already at `path`, of the same checkpoints and search, are kept.
+    """Rows of every run, seed by seed; they depend on the checkpoint and, if a generator is searched, on how."""
+    budget, named = Budget(**options), {str(point): point for point, _ in runs}
 
-    Seed by seed, so that an interrupted table has all points of its first seeds.
-    """
-    results = {}
-    for model in sorted({point.model for point, _ in runs}):
-        searched = {"search": search} if search and model != "shallow" else {}
-        results[model] = Results(path, {"generators": {model: checksum(gm, model)}, **searched})
-    every = [(point, method, seed) for seed in seeds for point, method in runs]
-    keys = {run: dict(zip(RUN, (gm.name, str(run[0]), run[1], n, run[2]), strict=True)) for run in every}
-    todo = [run for run in every if not results[run[0].model].has(**keys[run])]
-    rows = spread(partial(_run, measure=measure, dataset=gm.name, n=n), todo, jobs)
-    for run, scores, seconds in tqdm(rows, total=len(todo), unit="run", disable=not progress):
-        results[run[0].model].add(scores, n=n, seconds=seconds, **keys[run])
-    methods = [method for _, method in runs]
-    return pd.concat([table.of(dataset=gm.name, methods=methods) for table in results.values()], ignore_index=True)
+    def scored(key: Key) -> Scores:
+        return Scores(key, scores_of(_reading(key.dataset, named[key.task], n, key.seed), key.method), n)
 
-
-def _run(run: tuple[Point, str, int], *, measure: Callable, dataset: str, n: int) -> tuple[tuple, dict, float]:
-    """A run, its scores, and the seconds that it took."""
-    point, method, seed = run
-    started = time.perf_counter()
-    scores = measure(_reading(dataset, point, n, seed), method)
-    return run, scores, time.perf_counter() - started
+    settings = {model: depends_on(gm, model) for model in {point.model for point in named.values()}}
+    if search:
+        settings = {model: own if model == "shallow" else own | {"search": search} for model, own in settings.items()}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in budget.seeds for point, method in runs]
+    return measure(grid, each(scored), lambda key: settings[named[key.task].model], budget, code=__name__)
 
 
 @lru_cache(maxsize=1)
@@ -298,7 +243,56 @@ def _reading(dataset: str, point: Point, n: int, seed: int) -> Reading:
     return Reading(dataset, point, n, seed)
 
 
-def checksum(gm: GMDataset, model: str) -> str:
-    """Beginning of that of the weights which a model of a `Point` has."""
+def depends_on(gm: GMDataset, model: str) -> dict:
+    """Settings of rows about a model of a `Point`: the checksum of its weights."""
     label = "stylegan2" if model == "shallow" else model
-    return load_generator(label, dataset=gm.name).checksum[:12]
+    return {"generators": {model: load_generator(label, dataset=gm.name).checksum[:12]}}
+
+
+OWN = "own"
+POINT = Point(key_length=32, shift=224)  # 16 bits can never support a claim
+
+
+def latent_claims(
+    gm: GMDataset,
+    *,
+    point: Point = POINT,
+    users: int = 20,
+    n: int = 21,
+    steps: int = 60,
+    **options,
+) -> pd.DataFrame:
+    """Is an image of someone else ever claimed? Users' own (method ``own``) and those of all classes are read alike.
+
+    Of the generator's own samples, which carry no key either, n are among the classes. A seed draws users' keys and
+    images; each is read from one start.
+
+    Tidy frame; metrics ``claimed`` (share of images), ``wrong`` (share claimed by someone who is not the user),
+    ``nearest`` (smallest distance to any key, in bits), ``residual``.
+    """
+
+    def claimed(key: Key) -> Scores:
+        return Scores(key, _claims(gm, point, key, users, steps), n)
+
+    budget, settings = Budget(**options), depends_on(gm, point.model)
+    settings |= {"users": users, "steps": steps, "search": SEARCH}
+    grid = [[Key(gm.name, str(point), method, n, seed)] for seed in budget.seeds for method in (OWN, *gm.classes)]
+    return measure(grid, each(claimed), settings, budget, code=__name__)
+
+
+def _claims(gm: GMDataset, point: Point, key: Key, users: int, steps: int) -> dict[str, float]:
+    fingerprinter, n, seed = point.fingerprinter(gm.name), key.n_per_class, key.seed
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Registry.create(Path(folder) / "users.json", fingerprinter.settings)
+        for number in range(users):
+            registry.add(f"user {number}", seed=1000 * seed + number)
+        names = np.array(list(registry.users))[np.arange(n) % users]
+        if key.method == OWN:
+            images = fingerprinter.embed(np.stack([registry.users[name] for name in names]), n, seed + 1)
+        else:
+            images = gm.images(key.method, split="test")[seed * n : (seed + 1) * n]
+        claims = attribute(images, NewtonEstimator(fingerprinter, starts=1, steps=steps), registry, seed=seed)
+    claimed = claims.decision != NOT_OURS
+    wrong = claimed & (claims.decision != names) if key.method == OWN else claimed
+    nearest, residual = float(claims.distances.min()), float(claims.loss.mean())
+    return {"claimed": claimed.mean(), "wrong": wrong.mean(), "nearest": nearest, "residual": residual}

@@ -8,7 +8,6 @@ A checkpoint keeps a GAN's generator alone. So a discriminator is trained first,
 it is, lest the generator follow one that has learnt nothing yet.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -16,11 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from manifpt.data.real import load_real_labels
-from manifpt.experiments.runner import Budget
-from manifpt.experiments.zero_shot import N_IMAGES, Features
+from manifpt.experiments.run import Budget, measure
+from manifpt.experiments.store import Key, Scores
+from manifpt.experiments.synthesis import N_IMAGES, Features
 from manifpt.nn.train import random_batches
 from manifpt.synthesis import protocol
 from manifpt.synthesis.train import to_pixels
@@ -29,7 +28,7 @@ from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.sample import load_checkpoint
 
-BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # how: rank of the updates, None for all weights
+BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # rank of the updates, None for all weights
 STEPS = (0, 25, 50, 100, 200)
 METHOD = "synthesis-photos"
 CATCH_UP = 200  # steps of a discriminator alone
@@ -55,12 +54,8 @@ def descendants(
     known
         The real images that the model has learnt already, of the same shape.
     rank
-        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model.
-
-    Raises
-    ------
-    InputError
-        A rank for another model.
+        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model. `InputError` for
+        a rank and another model.
     """
     generator, network, settings = load_checkpoint(checkpoint, device="cpu")
     if rank is not None and "unet" not in generator.optimisers:
@@ -68,15 +63,12 @@ def descendants(
     live = generator.modules[generator.averaged]
     live.load_state_dict(network.state_dict())
 
-    draws = {
-        purpose: random_batches(torch.from_numpy(some), generator.batch_size)
-        for purpose, some in ((CAUGHT_UP, known), (TRAINED, images))
-    }
+    pools = {CAUGHT_UP: known, TRAINED: images}
+    draws = {use: random_batches(torch.from_numpy(some), generator.batch_size) for use, some in pools.items()}
 
     def advance(step: int, purpose: int) -> None:
         with seeded(seed, step, purpose):
-            batch = draws[purpose](step).to(memory_format=torch.channels_last)
-            generator.update(batch, settings["steps"] + step)
+            generator.update(draws[purpose](step).to(memory_format=torch.channels_last), settings["steps"] + step)
 
     if "discriminator" in generator.modules:
         with _unchanged(live, generator.optimisers["G"]):
@@ -112,52 +104,40 @@ def lineage(
     method: str = METHOD,
     **budget,
 ) -> pd.DataFrame:
-    """Compare fine-tuned models with their bases; rows already at the budget's path are kept.
+    """Compare fine-tuned models with their bases, by default 100 images of each.
 
     Parameters
     ----------
     bases
-        Models of the dataset, and how each is fine-tuned; see `descendants`.
-    target
-        The class of real images.
-    method
-        Whose features; see `manifpt.experiments.zero_shot`.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`; by default 100 images a model.
+        Models of the dataset, and the `rank` by which each is fine-tuned; see `descendants`.
+    target, method
+        The class of real images; whose features, see `manifpt.experiments.synthesis`.
 
-    Returns
-    -------
     Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
     the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.
-
-    Raises
-    ------
-    InputError
-        A base that is not there; a real set without labels; an extractor that is not trained.
+    `InputError` for a base that is not there, a real set without labels, an extractor that is not trained.
     """
-    budget = Budget(**({"n_test": N_IMAGES} | budget))
+    budget = Budget(**{"n_test": N_IMAGES} | budget)
     if unknown := set(bases) - set(gm.models):
         raise InputError(f"{gm.name} has no model {', '.join(sorted(unknown))}; train it first, or name other bases")
-    reference = gm.reference()
-    images = reference[load_real_labels(gm.real) == target]
-    features = Features(method, gm, budget, bases=dict(bases), target=target, catch_up=CATCH_UP)
-    results = features.results()
-    runs = [(base, seed) for base in bases for seed in budget.seeds]
-    for base, seed in tqdm(runs, desc=f"{gm.name}, lineage", unit="run", disable=not budget.progress):
-        keys = {
-            step: {"dataset": gm.name, "task": f"{base}+{step}", "method": method, "n_per_class": budget.n_test}
-            for step in steps
-        }
-        if all(results.has(**key, seed=seed) for key in keys.values()):
-            continue
-        known, started = features.of(tuple(gm.models)), time.perf_counter()
-        options = {"known": reference, "steps": steps, "n": budget.n_test, "rank": bases[base], "seed": seed}
-        for step, made in descendants(gm.checkpoint(base), images, **options):
-            scores = compare(*known, features.function(made), base)
-            seconds = time.perf_counter() - started
-            if not results.has(**keys[step], seed=seed):
-                results.add(scores, n=len(made), seconds=seconds, **keys[step], seed=seed)
-    return results.of(dataset=gm.name, methods=[method])
+    features = Features(method, gm, budget)
+
+    def compared(keys: Sequence[Key]) -> Iterator[Scores]:
+        base, reference = keys[0].task.partition("+")[0], gm.reference()
+        wanted = {int(key.task.partition("+")[2]): key for key in keys}
+        options = {"known": reference, "steps": tuple(wanted), "n": budget.n_test, "rank": bases[base]}
+        images, gallery = reference[load_real_labels(gm.real) == target], features.of(tuple(gm.models))
+        for step, made in descendants(gm.checkpoint(base), images, **options, seed=keys[0].seed):
+            yield Scores(wanted[step], compare(*gallery, features.function(made), base), len(made))
+
+    grid = [
+        [Key(gm.name, f"{base}+{step}", method, budget.n_test, seed) for step in steps]
+        for seed in budget.seeds
+        for base in bases
+    ]
+    how = {"bases": dict(bases), "target": target, "catch_up": CATCH_UP}
+    settings = budget.settings(gm, **features.settings, **how)
+    return measure(grid, compared, settings, budget, code=__name__)
 
 
 def compare(gallery: np.ndarray, labels: np.ndarray, rows: np.ndarray, base: str) -> dict[str, float]:

@@ -31,8 +31,6 @@ def paired_bootstrap(
     images
         int `(seeds, n)` or `(seeds, n, 2)`: the number, from 0 on, of the image or the two that each answer is about;
         None where all seeds have the same n. An answer about two counts as often as both are drawn, to first order.
-    seed
-        Of the draws.
 
     Raises
     ------

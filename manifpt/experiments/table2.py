@@ -5,12 +5,10 @@ models alone.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import pandas as pd
 
-from manifpt.experiments.rows import RESNET50, ROWS, shown
-from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, run
+from manifpt.experiments.run import MIDDLE, ROWS, Budget, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import LEVELS
@@ -25,47 +23,28 @@ PLAN: dict[str, Mapping[str, Sequence[int]]] = {  # GM dataset: task to training
 
 
 def table2(
-    gm: GMDataset,
-    plan: Mapping[str, Sequence[int]] | None = None,
-    *,
-    methods: Sequence[str] = ROWS,
-    **budget,
+    gm: GMDataset, plan: Mapping[str, Sequence[int]] | None = None, *, methods: Sequence[str] = ROWS, **budget
 ) -> pd.DataFrame:
-    """Train and test each method; rows already at the budget's path are kept.
+    """Train and test each method.
 
     Parameters
     ----------
     plan
         Task to training images a class; None for the dataset's own in `PLAN`.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`.
 
-    Returns
-    -------
     Tidy frame: ``accuracy`` (0 to 1) on `n` test images, and ``fdr`` of the task ``all`` at 200 images a class;
-    ``seconds`` is training and testing, what the classifier is shown having been worked out before.
-
-    Raises
-    ------
-    InputError
-        Before any training: an unknown method or task, models of a level that are not there. More images a class than
-        there are.
+    ``seconds`` is training and testing, what the classifier is shown having been worked out before. `InputError`,
+    before any training, for an unknown method or task, or models of a level that are not there; later, for more images
+    a class than there are.
     """
     plan, budget = PLAN[gm.name] if plan is None else plan, Budget(**budget)
     classes = {task: _classes(gm, task) for task in plan}
-    reference = gm.reference()[: budget.n_reference]
-    most = {"train": POOL * max(map(max, plan.values())), "val": VAL, "test": budget.n_test}
-    images = {split: {label: pool[:n] for label, pool in gm.pools(split).items()} for split, n in most.items()}
-    gm.check_splits()
 
     def views(method: str):
-        show = shown(method, real=gm.real, reference=reference)
+        show = shown(method, real=gm.real, reference=gm.reference()[: budget.n_reference])
         return show, {"": show}
 
-    return run(Setting((gm,), plan, classes, images, views), methods, budget)
-
-
-resnet50 = partial(table2, plan={"all": (1000,)}, methods=RESNET50)  # the check with the paper's network
+    return attribution((gm,), plan, methods, budget, code=__name__, classes=classes, views=views)
 
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from manifpt.baselines.base import intensity
-from manifpt.experiments.rows import ROWS, shown
-from manifpt.experiments.runner import MIDDLE, POOL, VAL, Budget, Setting, Show, run
+from manifpt.experiments.run import MIDDLE, ROWS, Budget, Show, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import CHANNELS, LEVELS
@@ -41,52 +40,31 @@ def table4(
     n_per_class: int = MIDDLE,
     **budget,
 ) -> pd.DataFrame:
-    """Train each method on `source` and test it on `target`; rows already at the budget's path are kept.
+    """Train each method on `source` and test it on `target`, by tasks of `TASKS`.
 
-    Parameters
-    ----------
-    tasks
-        Of `TASKS`.
-    n_per_class
-        Training images a class.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`.
-
-    Returns
-    -------
     Tidy frame, ``dataset`` is ``source > target``: ``accuracy`` (0 to 1) on `n` test images of the target, and for the
-    task ``all`` the ``fdr`` of their features.
-
-    Raises
-    ------
-    InputError
-        Before any training: an unknown method or task, no models in common.
+    task ``all`` the ``fdr`` of their features. `InputError`, before any training, for an unknown method or task, or no
+    models in common.
     """
     budget, classes = Budget(**budget), {task: _classes(source, target, task) for task in tasks}
-    labels = sorted(set().union(*classes.values()))
-    source.check_splits()
-    target.check_splits()
     channels = min(CHANNELS[source.real], CHANNELS[target.real])
-
-    def pools(gm: GMDataset, split: str, n: int | None) -> dict[str, np.ndarray]:
-        return {label: in_channels(gm.images(label, split=split)[:n], channels) for label in labels}
-
-    images = {"train": pools(source, "train", POOL * n_per_class), "val": pools(source, "val", VAL)}
-    images["test"] = pools(target, "test", budget.n_test)
-    setting = Setting(
+    return attribution(
         (source, target),
         dict.fromkeys(tasks, (n_per_class,)),
-        classes,
-        images,
-        lambda method: views(method, source, target, channels, budget.n_reference),
+        methods,
+        budget,
+        code=__name__,
+        classes=classes,
+        views=lambda method: views(method, source, target, channels, budget.n_reference),
+        endings=lambda method: ("", SOURCE_REALS) if method in PROJECTING else ("",),
+        adapt=lambda images: in_channels(images, channels),
     )
-    return run(setting, methods, budget)
 
 
 def views(
     method: str, source: GMDataset, target: GMDataset, channels: int, n_reference: int | None = None
 ) -> tuple[Show, dict[str, Show]]:
-    """What a row's classifier is shown of training images, and of test images by the ending of the task's name."""
+    """What a method's classifier is shown of training images, and of test images by the ending of the task's name."""
 
     def view(real: str, reals: GMDataset) -> Show:
         wanted = CHANNELS[real] if method in NETWORKS else channels

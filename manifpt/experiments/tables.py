@@ -1,26 +1,25 @@
 """The result tables as a batch: which experiment, on which datasets, at which size, into which file."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import pandas as pd
 
 from manifpt.experiments import (
     feature_space,
-    held_out,
     latent,
-    latent_claims,
     lineage,
     synthesis,
     synthesis_sets,
-    synthesis_training,
     table2,
     table4,
     table5,
     two_sample,
 )
+from manifpt.experiments.run import RESNET50
+from manifpt.experiments.store import version_of
 from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
@@ -41,29 +40,14 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(frame["method"].drop_duplicates())
 
 
-@dataclass(frozen=True)
-class Table:
-    """An experiment with a file of its own.
+class Table(NamedTuple):
+    """An experiment with a file of its own."""
 
-    Attributes
-    ----------
-    compute
-        Called with GM datasets and options.
-    inputs
-        The datasets of each part.
-    smoke
-        Options of a run of some minutes.
-    summary
-        Rows to a frame that fits a screen.
-    full
-        Options of the full profile.
-    """
-
-    compute: Callable[..., pd.DataFrame]
-    inputs: tuple[tuple[str, ...], ...]
-    smoke: dict
-    summary: Callable[[pd.DataFrame], pd.DataFrame] = summary
-    full: dict = field(default_factory=dict)
+    compute: Callable[..., pd.DataFrame]  # called with GM datasets and options
+    inputs: tuple[tuple[str, ...], ...]  # the datasets of each part
+    smoke: dict  # options of a run of some minutes
+    summary: Callable[[pd.DataFrame], pd.DataFrame] = summary  # rows to a frame that fits a screen
+    full: dict = {}  # noqa: RUF012  # options of the full profile
 
 
 RGB = ("manifpt-rgb-nearest",)
@@ -71,65 +55,56 @@ TESTED = {"seeds": (0,), "n_reference": 2000}
 TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
 FEW = {"seeds": (0,), "n": 2}
-SET = {"seeds": (0,), "sets": ("full",), "recipe": ExtractorConfig(5), "n_test": 20}
-WAY = {"seeds": (0,), "ways": ("fresh", "fresh-linear"), "recipe": ExtractorConfig(5), "n_test": 20}
+LAST = {"sweep": latent.SWEEP[-3:]}
+SHORT = {"seeds": (0,), "recipe": ExtractorConfig(5), "n_test": 20}
 EACH = tuple((name,) for name in DATASETS)
 SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
+DEEP = {"plan": {"all": (1000,)}, "methods": RESNET50}  # the check with the paper's network
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
 TABLES = {
     "2": Table(table2.table2, EACH, SMALL | {"plan": {"all": (10,)}}),
-    "resnet50": Table(table2.resnet50, (("gm-cifar10",),), SMALL | {"plan": {"all": (10,)}}),
+    "resnet50": Table(table2.table2, (("gm-cifar10",),), SMALL | DEEP | {"plan": {"all": (10,)}}, full=DEEP),
     "4": Table(table4.table4, table4.PAIRS, SMALL | {"n_per_class": 10}),
     "5": Table(table5.table5, EACH, SMALL | {"n_per_class": 20}),
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
-    "held-out": Table(held_out.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
+    "held-out": Table(table5.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
     "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
     "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
-    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SET),
-    "synthesis-training": Table(synthesis_training.synthesis_training, EACH, WAY),
-    "synthesis-lineage": Table(lineage.lineage, (("gm-fashion",),), {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
-    "latent-keys": Table(latent.latent_keys, FASHION, FEW | {"sweep": latent.SWEEP[-3:], "readers": ()}, **SPREAD),
-    "latent-quality": Table(
-        latent.latent_quality, FASHION, {"seeds": (0,), "n": 100, "sweep": latent.SWEEP[-3:]}, **SPREAD
-    ),
+    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SHORT | {"sets": ("full",)}),
+    "synthesis-training": Table(synthesis_sets.synthesis_training, EACH, SHORT | {"ways": ("fresh", "fresh-linear")}),
+    "synthesis-lineage": Table(lineage.lineage, FASHION, {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
+    "latent-keys": Table(latent.latent_keys, FASHION, FEW | LAST | {"readers": ()}, **SPREAD),
+    "latent-quality": Table(latent.latent_quality, FASHION, FEW | LAST | {"n": 100}, **SPREAD),
     "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}, **SPREAD),
-    "latent-claims": Table(latent_claims.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
+    "latent-claims": Table(latent.latent_claims, FASHION, FEW | {"n": 1, "steps": 2}, **SPREAD),
 }
 
 
 def compute(
     tables: Sequence[str] = (), datasets: Sequence[str] = (), *, profile: str = "full", resume: bool = False
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Compute the given tables, or all, and yield the rows of each part when it is done, and their summary.
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, int]]:
+    """Compute the given tables, or all; yield each part when it is done: its rows, their summary, and how many are old.
 
-    Rows are written one by one to ``data/results/`` (full) or to ``tables/smoke/`` among the runs (smoke).
-
-    Parameters
-    ----------
-    datasets
-        GM datasets; of pairs, that of training. None for all.
-    resume
-        Keep the rows that are there and go on.
-
-    Raises
-    ------
-    InputError
-        Before any work: an unknown name; rows that are there already, without `resume`.
+    Old rows were there already, computed by other code than today's; `resume` keeps them and goes on. Rows are written
+    to ``data/results/`` (profile full) or to ``tables/smoke/`` among the runs (smoke). Of pairs of GM datasets, that of
+    training is named. `InputError`, before any work, for an unknown name, and for rows that are there already, without
+    `resume`.
     """
-    for what, given, known in (("table", tables, TABLES), ("dataset", datasets, DATASETS)):
+    named = (("table", tables, TABLES), ("dataset", datasets, DATASETS), ("profile", [profile], PROFILES))
+    for what, given, known in named:
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"{what} {unknown[0]!r} is unknown; choose one of {', '.join(known)}")
     for name in tables:
         known = dict.fromkeys(inputs[0] for inputs in TABLES[name].inputs)
         if datasets and known.keys().isdisjoint(datasets):
             raise InputError(f"table {name!r}: none of {', '.join(datasets)}; choose one of {', '.join(known)}")
-    if profile not in PROFILES:
-        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-    chosen = {name: TABLES[name] for name in (tables or TABLES)}
-    if not resume and (there := [path for name in chosen if (path := path_of(name, profile)).exists()]):
+    names = tables or [*TABLES]
+    if not resume and (there := [path for name in names if (path := path_of(name, profile)).exists()]):
         raise InputError(f"{there[0]}: is there already; --resume keeps its rows and goes on, or remove it")
-    return _parts(chosen, datasets, profile)
+    parts = ((name, inputs) for name in names for inputs in TABLES[name].inputs)
+    chosen = ((name, inputs) for name, inputs in parts if not datasets or inputs[0] in datasets)
+    return (_part(TABLES[name], inputs, path_of(name, profile), profile) for name, inputs in chosen)
 
 
 def path_of(table: str, profile: str) -> Path:
@@ -138,12 +113,8 @@ def path_of(table: str, profile: str) -> Path:
     return folder / (f"table{table}.csv" if table.isdecimal() else f"{table.replace('-', '_')}.csv")
 
 
-def _parts(
-    chosen: dict[str, Table], datasets: Sequence[str], profile: str
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    for name, table in chosen.items():
-        options = table.smoke if profile == "smoke" else table.full
-        for inputs in table.inputs:
-            if not datasets or inputs[0] in datasets:
-                frame = table.compute(*map(load_gm, inputs), **options, path=path_of(name, profile), progress=True)
-                yield frame, table.summary(frame)
+def _part(table: Table, inputs: Sequence[str], path: Path, profile: str) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    options = table.smoke if profile == "smoke" else table.full
+    frame = table.compute(*map(load_gm, inputs), **options, path=path, progress=True)
+    old = frame["version"] != version_of(table.compute.__module__)
+    return frame, table.summary(frame), int(old.sum())

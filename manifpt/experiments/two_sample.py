@@ -6,18 +6,16 @@ distance, and the permutation distribution of
 .. math:: \mathrm{MMD}^2 = \frac1{n^2} \sum_{i,j} k(x_i, x_j) + k(y_i, y_j) - 2 k(x_i, y_j).
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
-from tqdm.auto import tqdm
 
-from manifpt.experiments.rows import shown
-from manifpt.experiments.runner import Budget
+from manifpt.experiments.run import Budget, measure, shown
 from manifpt.experiments.statistics import LEVEL, holm
+from manifpt.experiments.store import Key, Scores
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
 
@@ -26,17 +24,9 @@ PERMUTATIONS = 10_000  # with 153 pairs, fewer than 3,060 could not give a p bel
 
 
 def mmd_test(x: np.ndarray, y: np.ndarray, *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> tuple[float, float]:
-    """MMD² of two samples and its permutation p-value in (0, 1].
+    """MMD² of two samples, float `(n, d)` each with n > 1, and its permutation p-value in (0, 1].
 
-    Parameters
-    ----------
-    x, y
-        float `(n, d)` each, two rows at least.
-
-    Raises
-    ------
-    InputError
-        Samples of other shapes.
+    `InputError` for samples of other shapes.
     """
     if x.shape != y.shape or x.ndim != 2 or len(x) < 2:
         raise InputError(f"samples of shapes {x.shape} and {y.shape}; one shape (n, d) with n > 1 expected")
@@ -56,10 +46,7 @@ def halves(
 ) -> dict[str, np.ndarray]:
     """Class to what `method` shows of 2 n of its test images, `(2 n, d)`; n for each sample of a test.
 
-    Raises
-    ------
-    InputError
-        Fewer than 2 n test images a class; an unknown method.
+    Raises `InputError` for fewer than 2 n test images a class, and for an unknown method.
     """
     show = shown(method, real=gm.real, reference=gm.reference()[:n_reference])
     images, labels = gm.task(2 * n, split="test", seed=seed)
@@ -67,23 +54,13 @@ def halves(
 
 
 def pairwise(rows: Mapping[str, np.ndarray], *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> pd.DataFrame:
-    """Test every pair of classes, and two halves of each.
+    """Test every pair of classes, and two halves of each, in rows as `halves` gives them.
 
-    Parameters
-    ----------
-    rows
-        See `halves`.
-
-    Returns
-    -------
     Columns ``first``, ``second`` (equal for two halves of one class), ``mmd2``, ``p``.
     """
-    pairs = list(combinations_with_replacement(rows, 2))
-    n = len(next(iter(rows.values()))) // 2
-    found = [
-        mmd_test(rows[a][:n], rows[b][n:], n_permutations=n_permutations, seed=seed + number)
-        for number, (a, b) in enumerate(pairs)
-    ]
+    pairs, n = list(combinations_with_replacement(rows, 2)), len(next(iter(rows.values()))) // 2
+    options = [{"n_permutations": n_permutations, "seed": seed + number} for number in range(len(pairs))]
+    found = [mmd_test(rows[a][:n], rows[b][n:], **some) for (a, b), some in zip(pairs, options, strict=True)]
     return pd.DataFrame(pairs, columns=["first", "second"]).assign(**pd.DataFrame(found, columns=["mmd2", "p"]))
 
 
@@ -94,44 +71,25 @@ def adjusted(frame: pd.DataFrame) -> pd.Series:
 
 
 def two_sample(
-    gm: GMDataset,
-    *,
-    methods: Sequence[str] = METHODS,
-    n: int = 200,
-    n_permutations: int = PERMUTATIONS,
-    **budget,
+    gm: GMDataset, *, methods: Sequence[str] = METHODS, n: int = 200, n_permutations: int = PERMUTATIONS, **budget
 ) -> pd.DataFrame:
-    """`pairwise` of what each method shows of test images; rows already at the budget's path are kept.
+    """`pairwise` of what each method shows of 2 n test images of each class, drawn by the seed.
 
-    Parameters
-    ----------
-    methods
-        Rows of `manifpt.experiments.rows`.
-    n
-        Images of each of the two samples; a class gives 2 n of its test split, drawn by the seed.
-    **budget
-        Fields of `manifpt.experiments.runner.Budget`.
-
-    Returns
-    -------
     Tidy frame: metrics ``mmd2`` and ``p``, task ``first | second``, see `pairs_of`; seconds are those of a whole
     repetition.
     """
-    budget = Budget(**budget)
-    results = budget.results(gm, recipe=None, permutations=n_permutations)
-    runs = [(method, seed) for method in methods for seed in budget.seeds]
-    for method, seed in tqdm(runs, desc=f"{gm.name}, two-sample", unit="run", disable=not budget.progress):
-        key = {"dataset": gm.name, "method": method, "n_per_class": n, "seed": seed}
-        if results.has(**key, task=f"{gm.classes[-1]} | {gm.classes[-1]}"):
-            continue
-        started = time.perf_counter()
+    budget, pairs = Budget(**budget), [f"{a} | {b}" for a, b in combinations_with_replacement(gm.classes, 2)]
+
+    def tested(keys: Sequence[Key]) -> Iterator[Scores]:
+        method, seed = keys[0].method, keys[0].seed
         rows = halves(gm, method, n=n, n_reference=budget.n_reference, seed=seed)
         found = pairwise(rows, n_permutations=n_permutations, seed=seed)
-        seconds = time.perf_counter() - started
-        for pair in found.itertuples():
-            scores = {"mmd2": pair.mmd2, "p": pair.p}
-            results.add(scores, n=2 * n, seconds=seconds, task=f"{pair.first} | {pair.second}", **key)
-    return results.of(dataset=gm.name, methods=methods)
+        scores = dict(zip(pairs, found[["mmd2", "p"]].to_dict("records"), strict=True))
+        return (Scores(key, scores[key.task], 2 * n) for key in keys)
+
+    grid = [[Key(gm.name, pair, method, n, seed) for pair in pairs] for seed in budget.seeds for method in methods]
+    settings = budget.settings(gm, schedule=None, permutations=n_permutations)
+    return measure(grid, tested, settings, budget, code=__name__)
 
 
 def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -144,8 +102,6 @@ def pairs_of(frame: pd.DataFrame) -> pd.DataFrame:
 def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
     """How often the tests of `two_sample` say "different", at the level of `manifpt.experiments.statistics`.
 
-    Returns
-    -------
     A row a dataset, method and seed: ``pairs`` and ``halves``, how many there are; ``pairs told apart``, the share
     after Holm's method over the pairs; ``halves told apart``, the number, to be set beside the level times ``halves``.
     """

@@ -1,6 +1,7 @@
 """Devices, precision, seeds and processes of a computation."""
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterable, Iterator
 
 import joblib
@@ -21,17 +22,31 @@ def pick_device(device: str = "auto") -> torch.device:
         raise InputError(f"device {device!r}: not available here ({error}); 'auto' picks one that is") from error
 
 
+_single: contextvars.ContextVar[bool] = contextvars.ContextVar("single precision", default=False)
+
+
 def fast_bf16(device: torch.device) -> bool:
-    """Say whether a device multiplies bf16 matrices faster than fp32 ones: CUDA, or a CPU with AMX or AVX512-BF16."""
+    """Whether bf16 matrix products are faster than fp32 here: tensor cores, or a CPU with AMX or AVX512-BF16.
+
+    Never inside `single_precision`.
+    """
+    if _single.get():
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
-def precision() -> str:
-    """Return the precision that `autocast` gives on this machine's device: ``bf16`` or ``fp32``."""
-    return "bf16" if fast_bf16(pick_device()) else "fp32"
+@contextlib.contextmanager
+def single_precision() -> Iterator[None]:
+    """Compute in fp32 inside the block where the processor would choose, so that results compare between machines."""
+    before = _single.set(True)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        _single.reset(before)
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:

@@ -186,7 +186,7 @@ PICTURES = {  # what is wrong with one file or folder: how it comes about, what 
     "dangling link": (linked("real/bad.png", "gone.png"), "real/bad.png: cannot be read as an image"),
     "link to itself": (linked("real/bad.png", "bad.png"), "real/bad.png: cannot be read as an image"),
     "a pipe": (lambda here: os.mkfifo(here / "real/bad.png"), "real/bad.png: no regular file; remove it, or give it"),
-    "folder loop": (linked("generated/a/again", ".."), "which is read already; remove the link that leads there twice"),
+    "folder loop": (linked("generated/a/again", ".."), "which is already read; remove this link"),
     "in two models": (
         copied("generated/a/000.png", "generated/b/x.png"),
         "b/x.png: the same image as generated/a/000.png; one",
@@ -344,7 +344,7 @@ CALLS = {  # a call of the package, given the folder; what the line says
     ),
     "words": (
         lambda _: Fingerprint("m", "rgb", "nearest", [["a"]]),
-        "artifacts: <U1 of shape (1, 1); at least 1 point",
+        "artifacts: <U1 of shape (1, 1); 1 or more points",
     ),
     "dtype": (
         lambda _: Manifold().fit(IMAGES / 1.0),

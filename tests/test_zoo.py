@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from manifpt.nn import train as loop
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.train import random_batches, run_training
+from manifpt.nn.train import descend, random_batches, run_training
 from manifpt.utils import cache, files
 from manifpt.utils.errors import InputError
 from manifpt.zoo import dataset, diffusion, flow, gan, models, nvae, quality, sample, stylegan, train
-from manifpt.zoo.base import Generator, descend
+from manifpt.zoo.base import Generator
 from manifpt.zoo.sample import sample_images
 from manifpt.zoo.train import publish, train_generator, train_generators
 

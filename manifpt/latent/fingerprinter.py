@@ -17,6 +17,7 @@ from torch import Tensor
 
 from manifpt.latent.generators import CHECKSUM, CODES, LatentGenerator, load_generator
 from manifpt.latent.keys import parse_key
+from manifpt.utils.arrays import to_uint8
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -164,7 +165,7 @@ class LatentFingerprinter:
 
 def to_bytes(images: Tensor) -> np.ndarray:
     """Images in [-1, 1] as uint8, rounded and clipped."""
-    return images.detach().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return to_uint8(images.detach().cpu(), low=-1).numpy()
 
 
 def to_float(images: np.ndarray) -> Tensor:

@@ -37,7 +37,7 @@ from manifpt.nn.train import Training, descend, random_batches, run_training, st
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.utils import files, paths
-from manifpt.utils.arrays import as_images
+from manifpt.utils.arrays import as_images, to_uint8
 from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import autocast, seeded
 from manifpt.utils.errors import InputError
@@ -194,8 +194,7 @@ def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
         if images.shape[1] == 1:
             made.images = made.images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1)
         if config.robust:
-            degraded = degrade(made.images.float() / 255)
-            made.images = degraded.mul(255).round().clamp(0, 255).to(torch.uint8)
+            made.images = to_uint8(degrade(made.images.float() / 255))
         spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), config.scale))
         with autocast(spectra.device):
             features = encoder(spectra)

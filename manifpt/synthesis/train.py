@@ -25,6 +25,7 @@ from manifpt.data.real import load_real
 from manifpt.nn.train import descend, random_batches
 from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build_synthetic_model, parse
 from manifpt.utils import files, paths
+from manifpt.utils.arrays import to_uint8
 from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import autocast, seeded, spread
 from manifpt.utils.errors import InputError
@@ -159,4 +160,4 @@ def load_synthetic_model(path: Path) -> tuple[SyntheticModel, dict]:
 
 def to_pixels(images: Tensor) -> Tensor:
     """Images around [-1, 1] as uint8, rounded and clipped."""
-    return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return to_uint8(images.float(), low=-1)

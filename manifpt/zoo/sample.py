@@ -7,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from manifpt.utils import files
+from manifpt.utils.arrays import to_uint8
 from manifpt.utils.compute import pick_device, seeded
 from manifpt.utils.errors import InputError
 from manifpt.zoo import models
@@ -63,4 +64,4 @@ def load_checkpoint(checkpoint: Path | str, *, device: str = "auto") -> tuple[Ge
 def _draw_batch(generator: Generator, network: torch.nn.Module, seed: int, number: int) -> np.ndarray:
     with torch.no_grad(), seeded(seed, number):
         images = generator.sample(network, BATCH).float().cpu()
-    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return to_uint8(images, low=-1).numpy()

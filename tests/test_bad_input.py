@@ -438,11 +438,11 @@ def test_bad_call(monkeypatch, capsys, here, call, message):
     assert (code, line.count("\n")) == (2, 1)
 
 
-def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here):
+def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here, tmp_path_factory):
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     (here / "real/bad.png").write_text("never read")
     message = "space 'sl:resnet50': weights are not on this machine and not downloadable"

@@ -22,9 +22,9 @@ from manifpt.folders import classifier, fingerprint, report, rules, survey
 from manifpt.folders.rules import Rule
 from manifpt.folders.survey import survey_folders
 from manifpt.manifold import Manifold
-from manifpt.nn import pretrained
 from manifpt.nn.barlow_twins import Backbone
 from manifpt.utils import cache, files, paths
+from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
 
@@ -286,7 +286,8 @@ def test_a_network_that_was_trained_anew_counts(tmp_path, good, fresh, monkeypat
     folders, out = [str(good / "real"), str(good / "generated")], tmp_path / "fp.npz"
     artifacts = []
     for seed in (0, 1):
-        network = pretrained.build(Backbone, 1, seed=seed, device="cpu")
+        with seeded(seed):
+            network = Backbone(1)
         files.save_network(paths.home() / "networks/ssl-tiny.safetensors", network, {"channels": 1})
         run(monkeypatch, "fingerprint", *folders, "--space", "ssl:tiny", "--out", str(out))
         artifacts.append(fingerprint.load_fingerprints(out)["a"].artifacts)

@@ -278,7 +278,7 @@ def wrong_data():
 
 @pytest.mark.parametrize("case", wrong_data())
 def test_wrong_data_is_refused_before_training(case, monkeypatch):
-    monkeypatch.setattr("manifpt.attribution.train", lambda *_, **__: pytest.fail("training started"))
+    monkeypatch.setattr("manifpt.attribution.train_classifier", lambda *_, **__: pytest.fail("training started"))
     artifacts, labels, val, message = wrong_data()[case]
     with pytest.raises(InputError, match=message):
         Attributor().fit(artifacts, labels, val=val)

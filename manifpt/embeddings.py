@@ -54,17 +54,15 @@ def embed(
     Parameters
     ----------
     images
-        n images of one shape, in any form that `manifpt.utils.arrays.as_images` takes.
+        n images in any form that `manifpt.utils.arrays.as_images` takes.
     space
         A space of the module's table; or a function of float32 arrays `(m, c, h, w)` in [0, 1] that returns arrays
         `(m, …)`; or a torch module, which is given tensors `(m, c, h, w)` in [0, 1] on its own device, in evaluation
         mode and without gradients, and returns one tensor `(m, …)`.
     batch_size
         Images at a time; the result is the same for any, up to the rounding of a network's sums.
-    device
-        Where the networks of the table run; ``auto``: CUDA, else MPS, else the CPU.
-    progress
-        Whether to show a progress bar.
+    device, progress
+        Where the networks of the table run, by default CUDA, else MPS, else the CPU; whether to show a progress bar.
 
     Returns
     -------
@@ -80,9 +78,8 @@ def embed(
     --------
     >>> embed(np.full((2, 3, 8, 8), 255, np.uint8), "rgb").shape
     (2, 192)
-    >>> embed(np.full((2, 3, 8, 8), 255, np.uint8), lambda x: x.mean(axis=(2, 3)))
-    array([[1., 1., 1.],
-           [1., 1., 1.]], dtype=float32)
+    >>> embed(np.full((1, 3, 8, 8), 255, np.uint8), lambda x: x.mean(axis=(2, 3)))
+    array([[1., 1., 1.]], dtype=float32)
     """
     images, function = as_images(images), space_function(space, device)
     if batch_size < 1:

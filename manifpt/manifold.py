@@ -257,9 +257,7 @@ class Manifold(TransformerMixin, BaseEstimator):
     def _vectors(self, points: np.ndarray) -> np.ndarray:
         return points.astype(np.float32) / np.float32(255) if self.space == "rgb" else points
 
-    def _neighbours(
-        self, images: np.ndarray, points: np.ndarray, exclude: np.ndarray | None, progress: bool
-    ) -> np.ndarray:
+    def _neighbours(self, images: np.ndarray, points: np.ndarray, exclude, progress: bool) -> np.ndarray:
         """Indices `(n, k)` of the reference points that the estimator uses."""
         if self.estimator == "random":
             excluded = self.neighbours_.check(points, 1, exclude)
@@ -279,7 +277,7 @@ class Manifold(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
+        tags.input_tags.two_d_array = False  # it takes images
         return tags
 
 

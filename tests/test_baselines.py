@@ -207,8 +207,8 @@ class TestProtocol:
     @pytest.mark.parametrize(
         ("images", "labels", "message"),
         [
-            (np.zeros((4, 1, 32, 32)), list("abab"), "uint8"),
-            (np.zeros((4, 32, 32), np.uint8), list("abab"), "shape"),
+            (np.zeros((4, 1, 32, 32), int), list("abab"), "of type int64; uint8"),
+            (np.zeros((4, 2, 32, 32), np.uint8), list("abab"), "shape"),
             (np.zeros((4, 1, 32, 32), np.uint8), list("aba"), "labels"),
             (np.zeros((4, 1, 32, 32), np.uint8), list("aaaa"), "two at least"),
         ],

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "few_steps")
 @pytest.fixture(autouse=True, scope="module")
 def few_steps():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SCHEDULES, "short", replace(SCHEDULES["short"], steps=30))
+        patch.setitem(SCHEDULES, "short", replace(SCHEDULES["short"], steps=15))
         yield
 
 

@@ -170,6 +170,6 @@ def test_a_network_that_cannot_be_had_is_named(monkeypatch, toy):
 
 
 def test_wrong_images_are_named(toy):
-    for images in (np.zeros((2, 1, 8, 8)), np.zeros((2, 3, 8, 8), np.uint8), np.zeros((0, 1, 8, 8), np.uint8)):
-        with pytest.raises(InputError, match=r"images: uint8 \(n, 1, 8, 8\) expected"):
+    for images in (np.zeros((2, 1, 8, 8), int), np.zeros((2, 3, 8, 8), np.uint8), np.zeros((0, 1, 8, 8), np.uint8)):
+        with pytest.raises(InputError, match=r"images: .*expected"):
             reader(toy).estimate(images)

@@ -17,19 +17,16 @@ Labelled = tuple[np.ndarray, np.ndarray]  # rows, and the model that each is of
 
 
 class Classifier(Protocol):
-    """Rows `(n, …)` to the names of models."""
+    """Rows `(n, …)` to the names of models, `(n,)`. A learned one keeps the epoch that is best on `val`.
 
-    def fit(self, rows: np.ndarray, labels: np.ndarray, *, val: Labelled | None = None) -> "Classifier":
-        """Train; a learned classifier keeps the epoch that is best on `val`, the others have no use for it."""
-        ...
+    `features`, float32 `(n, d)`, are what the decision rests on: the penultimate layer, or the hand-crafted features.
+    """
 
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Label of each row, `(n,)`."""
-        ...
+    def fit(self, rows: np.ndarray, labels: np.ndarray, *, val: Labelled | None = None) -> "Classifier": ...
 
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """What the decision rests on, float32 `(n, d)`: the penultimate layer, or the hand-crafted features."""
-        ...
+    def predict(self, rows: np.ndarray) -> np.ndarray: ...
+
+    def features(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 class Method:

@@ -158,11 +158,9 @@ def as_images(images, name: str = "images") -> np.ndarray:
     ----------
     images
         An array, or a torch tensor on any device, of shape `(n, c, h, w)`, `(n, h, w, c)` or, grey, `(n, h, w)`; or a
-        list of images of one size: PIL images of mode ``L`` or ``RGB``, arrays, tensors. Values are uint8, or floats
-        in [0, 1], which are rounded to the nearest k/255. A uint8 array `(n, c, h, w)` is returned as it is, so that
-        a memory-mapped file stays on disk; everything else is copied.
-    name
-        Of the argument, for error messages.
+        list of images of one size: PIL images of mode ``L`` or ``RGB``, arrays, tensors. Values are uint8, or floats in
+        [0, 1], which are rounded to the nearest k/255. A uint8 array `(n, c, h, w)` is returned as it is, so that a
+        memory-mapped file stays on disk. `name` is that of the argument, for error messages.
 
     Raises
     ------

@@ -6,7 +6,6 @@ Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`, `experimen
 """
 
 from importlib.metadata import version
-from pkgutil import iter_modules
 
 import lazy_loader
 
@@ -21,5 +20,9 @@ _NAMES = {
     "utils.errors": ["InputError"],
     "zoo.dataset": ["load_gm"],
 }
-_MODULES = [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
+_MODULES = [
+    *("attribution", "embeddings", "fingerprints", "manifold", "metrics", "toys"),
+    *("baselines", "cli", "data", "experiments", "folders", "latent", "nn", "notebooks", "plotting"),
+    *("search", "synthesis", "utils", "zoo"),
+]
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _MODULES, _NAMES)

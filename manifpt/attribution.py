@@ -8,17 +8,16 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from manifpt.nn.classifiers import NETWORKS, Classifier, build
-from manifpt.nn.recipes import RECIPES, Schedule, train
+from manifpt.nn.classifiers import NETWORKS, SCHEDULES, Classifier, Schedule, build_classifier, train_classifier
 from manifpt.utils import files
 from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
+from manifpt.utils.cache import cache_key
 from manifpt.utils.compute import fast_bf16, pick_device
 from manifpt.utils.errors import InputError
 
@@ -40,7 +39,7 @@ class Attributor:
     network : {"auto", "resnet8", "cifar-resnet", "resnet50", "mlp", "xception", "yu"}
         See `manifpt.nn.classifiers`. ``auto``: ``resnet8`` for images, ``mlp`` for vectors.
     recipe : {"short", "deep", "released"}
-        See `manifpt.nn.recipes`.
+        See `manifpt.nn.classifiers`.
     epochs, batch_size, learning_rate
         By default the recipe's; with ImageNet weights a learning rate of 1e-4. Fewer epochs squeeze the schedule.
     weights : {None, "imagenet"}
@@ -81,7 +80,7 @@ class Attributor:
     ):
         for name, value, known in (
             ("network", network, ("auto", *NETWORKS)),
-            ("recipe", recipe, tuple(RECIPES)),
+            ("recipe", recipe, tuple(SCHEDULES)),
             ("precision", precision, PRECISIONS),
             ("weights", weights, (None, "imagenet")),
         ):
@@ -114,7 +113,7 @@ class Attributor:
         val : pair of artifacts and labels
             On which each epoch is measured and the best one is chosen.
         resume : folder
-            Where the state is kept at each epoch's end, in a file named after the settings and a checksum of the data;
+            Where the state is kept once a minute, in a file named after the settings, the code and the data;
             an interrupted training continues there, to the same result as an uninterrupted one.
         progress
             Whether to show a bar.
@@ -138,7 +137,7 @@ class Attributor:
             val = val_artifacts, encode("val labels", val[1], classes, len(val_artifacts))
         network = self._build(len(classes), *moments(artifacts), self.settings["weights"])
         path = None if resume is None else Path(resume, self._key(classes, artifacts, targets, *(val or ())))
-        history, best = train(
+        history, best = train_classifier(
             network,
             self._recipe(),
             len(artifacts),
@@ -200,7 +199,7 @@ class Attributor:
         for name in ("epochs", "batch_size", "learning_rate"):
             if self.settings[name] is not None:
                 given[name] = self.settings[name]
-        return replace(RECIPES[self.settings["recipe"]], **given)
+        return replace(SCHEDULES[self.settings["recipe"]], **given)
 
     def _build(self, classes: int, mean, sd, weights: str | None) -> Classifier:
         name, images = self.settings["network"], mean.ndim == 3
@@ -211,7 +210,7 @@ class Attributor:
                 f"network: {name!r} does not take {'images' if images else 'vectors'}; 'auto' picks one that does"
             )
         seed = self.settings["seed"]
-        return build(name, classes=classes, mean=mean, sd=sd, weights=weights, seed=seed).to(self._device)
+        return build_classifier(name, classes=classes, mean=mean, sd=sd, weights=weights, seed=seed).to(self._device)
 
     def _autocast(self, images: bool) -> torch.autocast:
         precision = self.settings["precision"]
@@ -244,15 +243,14 @@ class Attributor:
         return self.network_, None if artifacts is None else check_artifacts("artifacts", artifacts, self.shape_)
 
     def _key(self, classes: np.ndarray, *arrays: np.ndarray) -> str:
-        """Name of a state's file, by all that it depends on: settings, where it is computed, code version, data."""
+        """Name of a state's file, by all that it depends on: settings, where it is computed, code, data."""
         digest = hashlib.sha256()
         for array in arrays:
             digest.update(f"{array.dtype}{array.shape}".encode())
             for some in chunks(array):
                 digest.update(np.ascontiguousarray(some))
-        where = [self._device.type, fast_bf16(self._device), version("manifpt")]
-        key = [self.settings, self._recipe(), where, classes.tolist(), digest.hexdigest()]
-        return f"{files.settings_hash(key)}.safetensors"
+        key = [self.settings, self._recipe(), self._device.type, fast_bf16(self._device), classes.tolist()]
+        return f"{cache_key(key, code=__name__, data=[digest.hexdigest()])}.safetensors"
 
 
 def _whole(name: str, value: int, least: int) -> int:

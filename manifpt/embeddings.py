@@ -169,7 +169,7 @@ def _network(space: str):
     if name == "ssl" and variant:
         from manifpt.nn import barlow_twins
 
-        return barlow_twins.load(dataset=variant), None, ((0.5,), (0.5,))
+        return barlow_twins.load_ssl(dataset=variant), None, ((0.5,), (0.5,))
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
     raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")

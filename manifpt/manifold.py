@@ -167,11 +167,11 @@ class Manifold:
         from manifpt.nn import dncnn
         from manifpt.utils.compute import pick_device
 
-        network = dncnn.load(dataset=self.dataset, reference=reference)
+        network = dncnn.load_denoiser(dataset=self.dataset, reference=reference)
         if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
             raise InputError(
                 f"reference: {reference.shape[1]} channels, but the denoiser of {self.dataset!r} has {wanted}; "
-                "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
+                "name another dataset= or train one: manifpt.nn.dncnn.train_denoiser(reference, dataset=…)"
             )
         return network.to(pick_device(self.device))
 

@@ -37,9 +37,9 @@ table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
 ZOO = """
 import sys
 from pathlib import Path
-from manifpt.nn import training
+from manifpt.nn import train as loop
 from manifpt.zoo import train
-training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
+loop.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
 train.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
 train.quality = lambda images, real: {"mean": images.mean()}
 checkpoint = train.train_generator("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm"))

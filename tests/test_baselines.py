@@ -9,7 +9,7 @@ from manifpt.baselines import durall20, dzanic20, marra19, mccloskey18, nataraj1
 from manifpt.baselines.intensity import intensity
 from manifpt.data import pictures
 from manifpt.data.real import load_real
-from manifpt.nn.classifiers import build
+from manifpt.nn.classifiers import build_classifier
 from manifpt.utils.errors import InputError
 
 
@@ -170,7 +170,7 @@ def test_yu19_adds_mirror_images(noise):
 @pytest.mark.parametrize(("name", "width"), [("xception", 128), ("yu", 128)])
 @pytest.mark.parametrize(("c", "size"), [(1, 32), (3, 64)])
 def test_networks_of_the_baselines(name, width, c, size):
-    network = build(name, classes=5, mean=np.zeros((c, 1, 1)), sd=np.ones((c, 1, 1)))
+    network = build_classifier(name, classes=5, mean=np.zeros((c, 1, 1)), sd=np.ones((c, 1, 1)))
     batch = torch.randn(4, c, size, size)
     assert network.features(batch).shape == (4, width)
     assert network(batch).shape == (4, 5)

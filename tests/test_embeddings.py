@@ -128,7 +128,7 @@ def test_sl_tells_garments_apart_better_than_random_weights(garments, fresh_netw
 def test_ssl_tells_garments_apart_better_than_random_weights(garments):
     known, asked, *labels = garments
     learned = probe(embed(known, "ssl:fashion-mnist"), embed(asked, "ssl:fashion-mnist"), *labels)
-    network = pretrained.build(barlow_twins.Backbone, 1, seed=0, device="cpu").eval()
+    network = pretrained.build_network(barlow_twins.Backbone, 1, seed=0, device="cpu").eval()
 
     def untrained(images):
         with torch.inference_mode():
@@ -148,7 +148,7 @@ def test_ssl_is_float32_of_128_dimensions_for_its_own_channels(noise):
 def small_ssl(one_thread):
     """A network ``ssl:toy`` after one step on colour images."""
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
-    return barlow_twins.train(images, dataset="toy", steps=1, device="cpu")
+    return barlow_twins.train_ssl(images, dataset="toy", steps=1, device="cpu")
 
 
 @pytest.mark.parametrize("space", ["rgb", "freq", "sl", "ssl:toy"])
@@ -242,7 +242,7 @@ def test_ssl_training_depends_on_its_seed_alone(small_ssl, tmp_path, monkeypatch
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
     torch.randn(5)
-    again = barlow_twins.train(images, dataset="toy", steps=1, device="cpu")
+    again = barlow_twins.train_ssl(images, dataset="toy", steps=1, device="cpu")
     first, second = (load_file(path) for path in (small_ssl, again))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -253,7 +253,7 @@ def test_networks_of_every_real_set_ship(dataset, channels, noise):
 
     check_weights(f"ssl:{dataset}")
     assert embed(noise(2, channels), f"ssl:{dataset}").shape == (2, 128)
-    assert dncnn.load(dataset=dataset)[0].in_channels == channels
+    assert dncnn.load_denoiser(dataset=dataset)[0].in_channels == channels
 
 
 def test_a_network_trained_at_home_takes_the_place_of_the_one_that_ships(tmp_path, monkeypatch):
@@ -263,7 +263,7 @@ def test_a_network_trained_at_home_takes_the_place_of_the_one_that_ships(tmp_pat
     tensors, settings = files.load_tensors(paths.data() / "networks" / "denoiser-photos.safetensors")
     silent = {key: torch.zeros_like(tensor) for key, tensor in tensors.items()}
     files.save_tensors(tmp_path / "networks" / "denoiser-photos.safetensors", silent, settings)
-    assert not any(weights.any() for weights in dncnn.load(dataset="photos").parameters())
+    assert not any(weights.any() for weights in dncnn.load_denoiser(dataset="photos").parameters())
 
 
 @pytest.mark.parametrize(

@@ -230,14 +230,14 @@ def test_approximate_index_finds_most_neighbours(noise, index):
 def toy_denoiser(one_thread):
     """Sixty colour images, and a denoiser that took two steps on them; it lies in the session's home."""
     reference = np.random.default_rng(5).integers(0, 256, (60, 3, 16, 16), np.uint8)
-    dncnn.train(reference, dataset="toy", steps=2, device="cpu")
+    dncnn.train_denoiser(reference, dataset="toy", steps=2, device="cpu")
     return reference
 
 
 def test_denoiser_artifact_is_its_estimate_of_the_noise(toy_denoiser, noise):
     images = noise(300, 3, size=16)
     by_name = Manifold("rgb", estimator="denoiser", dataset="toy").fit(noise(5, 3, size=16)).project(images)
-    network = dncnn.load(dataset="toy")
+    network = dncnn.load_denoiser(dataset="toy")
     with torch.inference_mode():
         residual = network(torch.from_numpy(images.astype(np.float32) / 255)).numpy()
     np.testing.assert_allclose(by_name.artifact, residual, atol=1e-5)

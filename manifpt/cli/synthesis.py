@@ -25,9 +25,9 @@ def synthesis_train_models(
     from tqdm import tqdm
 
     from manifpt.synthesis.models import architectures
-    from manifpt.synthesis.train import folder_of, train_models
+    from manifpt.synthesis.train import folder_of, train_synthetic_models
 
-    done = train_models(dataset=dataset, seeds=seeds, jobs=jobs, out=out)
+    done = train_synthetic_models(dataset=dataset, seeds=seeds, jobs=jobs, out=out)
     records = list(tqdm(done, total=seeds * len(architectures()), unit="model", disable=None))
     ends = ", ".join(f"{n} by {reason}" for reason, n in sorted(Counter(r["stopped"] for r in records).items()))
     seconds = sum(record["seconds"] for record in records) / len(records)
@@ -68,7 +68,7 @@ def synthesis_train(
         simulator = simulators.TrainedModels(sorted((checkpoints or folder_of("photos")).glob("*.safetensors")))
     options = {"steps": steps, "models": models, "each": each, "scale": scale, "denoiser": denoiser}
     recipe = extractor.ExtractorConfig(**options, robust=robust, seed=seed)
-    typer.echo(extractor.train(simulator, [load_real(one) for one in dataset], recipe, name=name))
+    typer.echo(extractor.train_extractor(simulator, [load_real(one) for one in dataset], recipe, name=name))
 
 
 @synthesis.command("identify", epilog="Example: manifpt synthesis identify --gallery models/ --query unknown/")

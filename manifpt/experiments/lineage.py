@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from manifpt.data.real import load_real_labels
 from manifpt.experiments.runner import Budget
 from manifpt.experiments.zero_shot import N_IMAGES, Features
-from manifpt.nn import training
+from manifpt.nn.train import random_batches
 from manifpt.synthesis import protocol
 from manifpt.synthesis.train import to_pixels
 from manifpt.utils.compute import seeded
@@ -69,7 +69,7 @@ def descendants(
     live.load_state_dict(network.state_dict())
 
     draws = {
-        purpose: training.random_batches(torch.from_numpy(some), generator.batch_size)
+        purpose: random_batches(torch.from_numpy(some), generator.batch_size)
         for purpose, some in ((CAUGHT_UP, known), (TRAINED, images))
     }
 

@@ -41,7 +41,7 @@ RESNET50 = tuple(f"{name}+resnet50" for name in ("control-raw", "manifpt-rgb-nea
 
 
 def recipe(name: str) -> str:
-    """By which of `manifpt.nn.recipes` the network of a row is trained."""
+    """By which of `the schedules in `manifpt.nn.classifiers`` the network of a row is trained."""
     return "deep" if name in RESNET50 else "short"
 
 

@@ -19,7 +19,7 @@ from manifpt.baselines.base import Classifier
 from manifpt.experiments.answers import Answers
 from manifpt.experiments.results import Results
 from manifpt.experiments.rows import classifier, recipe
-from manifpt.nn.recipes import RECIPES
+from manifpt.nn.classifiers import SCHEDULES
 from manifpt.zoo.dataset import GMDataset, draw
 
 MIDDLE = 200  # training images a class where there is one size only, and where the FDR of the task `all` is measured
@@ -61,12 +61,12 @@ class Budget:
         Parameters
         ----------
         recipe
-            Of `manifpt.nn.recipes`; None for rows of which nothing is trained.
+            Of `manifpt.nn.classifiers`; None for rows of which nothing is trained.
         """
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
         settings = {"samples": samples, "n_reference": self.n_reference} | more
         if recipe:
-            settings |= {"recipe": asdict(RECIPES[recipe]), "networks": AUTO, "val": VAL}
+            settings |= {"recipe": asdict(SCHEDULES[recipe]), "networks": AUTO, "val": VAL}
             settings |= {"n_test": self.n_test, "epochs": self.epochs}
         return Results(self.path, settings)
 

@@ -23,7 +23,7 @@ from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import TrainedModels
 from manifpt.synthesis.spectrum import residuals
-from manifpt.synthesis.train import folder_of, load, to_pixels
+from manifpt.synthesis.train import folder_of, load_synthetic_model, to_pixels
 from manifpt.synthesis.validation import diversity, ffd, spectrum_vector
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
@@ -76,7 +76,8 @@ def synthetic_vectors(checkpoints: tuple[Path, ...], n: int) -> np.ndarray:
     """Spectrum vectors `(models, rings)` of synthetic models that gave n held-out real images back."""
     residual, images = residuals(real=REAL), load_real(REAL, split="test")[:n]
     batch = torch.from_numpy(images).float() / 127.5 - 1
-    return np.stack([spectrum_vector(residual(to_pixels(load(path)[0](batch)).numpy())) for path in checkpoints])
+    made = (to_pixels(load_synthetic_model(path)[0](batch)).numpy() for path in checkpoints)
+    return np.stack([spectrum_vector(residual(images)) for images in made])
 
 
 def synthesis_sets(
@@ -136,7 +137,7 @@ def _key(gm: GMDataset, name: str, seed: int) -> dict:
 def _trained(chosen: list[Path], recipe: extractor.ExtractorConfig, seed: int) -> extractor.Extractor:
     """An extractor of a set; the state of its training is kept, so it is trained once for all GM datasets."""
     settings = asdict(recipe) | {"seed": seed, "models": min(recipe.models, len(chosen))}
-    path = extractor.train(
+    path = extractor.train_extractor(
         TrainedModels(chosen),
         [load_real(REAL)],
         extractor.ExtractorConfig(**settings),

@@ -97,7 +97,7 @@ def synthesis_training(
             continue
         started = time.perf_counter()
         one = replace(_recipe(recipe, way), seed=seed)
-        path = extractor.train(
+        path = extractor.train_extractor(
             simulators[way], [load_real(REAL)], one, name=f"{way}-s{seed}", folder=paths.runs() / "ways"
         )
         extract = extractor.Extractor(path)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from manifpt.latent.attacks import attack_named
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
-from manifpt.nn import training
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, descend, late_decay, run_training, state_path
 from manifpt.utils import files, paths
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
@@ -98,15 +97,13 @@ def train_warm_start(
             images = to_float(to_bytes(change(images))).to(deviations)
         guess, logits = encoder(images).split([len(deviations), length], 1)
         content, key = F.mse_loss(guess, alpha), F.binary_cross_entropy_with_logits(logits, phi)
-        optimiser.zero_grad(set_to_none=True)
-        (content + key).backward()
-        optimiser.step()
+        descend(optimiser, content + key)
         return {"content": content.item(), "key": key.item()}
 
-    task = Training({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, anneal=True)
+    task = Training({"encoder": encoder}, {"adam": optimiser}, update, "encoder", decay=0.99, factor=late_decay)
     settings = {"fingerprint": fingerprinter.settings, "generator": fingerprinter.generator.checksum}
     settings |= {"seed": seed, "steps": steps, "attack": attack}
-    folder = folder or paths.runs() / "latent"
-    with files.locked(folder / files.settings_hash(settings)):  # who comes second finds it trained
-        training.train(task, batch, steps=steps, seed=seed, settings=settings, folder=folder)
+    state = state_path(folder or paths.runs() / "latent", settings, task)
+    with files.locked(state):  # who comes second finds it trained
+        run_training(task, batch, steps=steps, seed=seed, path=state)
     return WarmStart(fingerprinter, task.average.module)

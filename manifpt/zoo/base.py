@@ -1,15 +1,14 @@
-"""What the families of generators share: the type of what they make, a step of an optimiser, layers."""
+"""What the families of generators share: the class of what they make, and layers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, late_decay
 
 FOUR_BY_FOUR = {"kernel_size": 4, "stride": 2, "padding": 1}  # a convolution that halves or doubles the resolution
 
@@ -31,18 +30,8 @@ class Generator(Training):
 
     sample: Callable[[nn.Module, int], Tensor]
     decay: float = 0.998
-    anneal: bool = True
+    factor: Callable[[int, int], float] = late_decay
     batch_size: int = 32
-
-
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None) -> float:
-    """Take one step of the optimiser, with the norm of the gradient limited to `clip`; return the loss."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    if clip is not None:
-        nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], clip)
-    optimiser.step()
-    return loss.item()
 
 
 def stack(widths: Sequence[int], block: Callable[[int, int], Iterable[nn.Module]]) -> list[nn.Module]:

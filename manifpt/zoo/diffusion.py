@@ -23,8 +23,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, EDMDPMSolverM
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator, descend
+from manifpt.zoo.base import Generator
 
 WIDTHS = (24, 48, 96)  # of the U-Nets of pixels
 SAMPLING_STEPS = 25

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator, descend
+from manifpt.zoo.base import Generator
 
 LEVELS = 3
 STEPS = 6  # of flow in a level

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator, descend
+from manifpt.zoo.base import Generator
 
 WIDTHS = {4: 96, 8: 64, 16: 32}  # resolution: channels
 GROUPS = {4: 5, 8: 2, 16: 1}  # resolution: groups of latents; the first ones decide what the image is of

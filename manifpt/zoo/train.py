@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from manifpt.data.real import load_real
-from manifpt.nn import pretrained, training
+from manifpt.nn.train import random_batches, run_training, state_path
 from manifpt.utils import files, paths
-from manifpt.utils.cache import code_checksum
+from manifpt.utils.cache import array_checksum, code_checksum
 from manifpt.utils.compute import pick_device, seeded, spread
 from manifpt.utils.errors import InputError
 from manifpt.zoo import models
@@ -82,7 +82,7 @@ def train_generator(
         raise InputError(f"steps must be at least 1, not {steps}")
     reference = load_real(real)
     settings = {"model": name, "dataset": dataset, "seed": seed, "steps": steps or models.steps(name, dataset)}
-    settings["reference"] = pretrained.checksum(reference)
+    settings["reference"] = array_checksum(reference)
     code = {"code": code_checksum(__name__)}
     path = (out or paths.home() / "gm") / dataset / "checkpoints" / f"{label}.safetensors"
     files.check_writable(path)
@@ -91,18 +91,18 @@ def train_generator(
     images, where = torch.from_numpy(reference), pick_device(device)
     with seeded(seed):
         generator = entry.make(images.shape[1], where)
-    draw = training.random_batches(images, generator.batch_size)
+    draw = random_batches(images, generator.batch_size)
 
     def batch(step: int) -> torch.Tensor:
         return draw(step).to(where, memory_format=torch.channels_last)
 
-    state = {"settings": settings | code, "folder": paths.runs() / "zoo" / f"{dataset}-{label}"}
-    seconds = training.train(generator, batch, steps=settings["steps"], seed=seed, **state)
+    state = state_path(paths.runs() / "zoo" / f"{dataset}-{label}", settings | code, generator)
+    seconds = run_training(generator, batch, steps=settings["steps"], seed=seed, path=state)
     network = generator.average.module
     about = {"version": version("manifpt"), "seconds": round(seconds, 1), "threads": torch.get_num_threads()}
     about |= {"channels": images.shape[1], "parameters": sum(p.numel() for p in network.parameters())}
     files.save_network(path, network, settings | code | about)
-    training.discard(**state)
+    state.unlink()
     return path
 
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
-from manifpt.zoo.base import Generator, descend, strided, transposed
+from manifpt.zoo.base import Generator, strided, transposed
 
 LATENT = 64
 WIDTH = 48

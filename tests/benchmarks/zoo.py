@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 
 from manifpt.data.real import load_real
-from manifpt.nn.training import random_batches
+from manifpt.nn.train import random_batches
 from manifpt.utils.compute import seeded
 from manifpt.zoo import diffusion, flow, gan, models, nvae, vae
 

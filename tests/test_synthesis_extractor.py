@@ -325,7 +325,7 @@ def test_command_prints_and_writes_the_table(folders, checkpoint, monkeypatch, c
 def test_training_commands_say_what_is_missing(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
     assert main(monkeypatch, "synthesis", "train", "mine") == 2
-    assert "0 synthetic models; two at least" in capsys.readouterr().err
+    assert "0 synthetic models, two at least" in capsys.readouterr().err
     assert main(monkeypatch, "synthesis", "train-models", "--dataset", "fashion-mnist") == 2
     assert "fashion-mnist: images are grey" in capsys.readouterr().err
     assert not list(paths.home().glob("synthesis/**/*.safetensors"))

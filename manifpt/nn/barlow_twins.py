@@ -35,7 +35,7 @@ class Backbone(ResNet):
 
 
 def projector(features: int = WIDTHS[-1], width: int = 512) -> nn.Sequential:
-    """Two hidden layers and the projection that the loss decorrelates."""
+    """One hidden layer and the projection that the loss decorrelates."""
     hidden = [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
     return nn.Sequential(*hidden, nn.Linear(width, width, bias=False), nn.BatchNorm1d(width, affine=False))
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.preprocessing import normalize
 
 from manifpt.utils.errors import InputError
 
@@ -152,7 +151,7 @@ def crop_features(
 
 def _scores(features: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     drawn, same = pairs(labels, n, seed=seed)
-    rows = normalize(features)
+    rows = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return (rows[drawn[:, 0]] * rows[drawn[:, 1]]).sum(1), same
 
 

@@ -58,8 +58,8 @@ class TrainedModels:
     def __init__(self, checkpoints: Sequence[Path]):
         if len(checkpoints) < 2:
             raise InputError(
-                f"checkpoints: {len(checkpoints)} synthetic models; two at least expected, train them with "
-                "`manifpt synthesis train-models`"
+                f"checkpoints: {len(checkpoints)} synthetic models, two at least expected; "
+                "`manifpt synthesis train-models` trains them"
             )
         loaded = [load_synthetic_model(path) for path in checkpoints]
         self.models = [model for model, _ in loaded]

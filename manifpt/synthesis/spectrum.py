@@ -45,7 +45,8 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     one = _wavelet if name == "wavelet" else _dncnn(real)
 
     def residual(images: np.ndarray) -> np.ndarray:
-        images = as_colour(images)
+        check_images(images)
+        images = np.repeat(images, 3 // images.shape[1], axis=1)
         blocks = (images[some] for some in gen_batches(len(images), BATCH))
         return np.concatenate([one(block.astype(np.float32) / np.float32(255)) for block in blocks])
 
@@ -65,12 +66,6 @@ def check_scale(scale: str) -> None:
     """`InputError` unless it is one of `SCALES`."""
     if scale not in SCALES:
         raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
-
-
-def as_colour(images: np.ndarray) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)`, c 1 or 3, with three channels; `InputError` for anything else."""
-    check_images(images)
-    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
 
 
 def _dncnn(real: str) -> Residual:

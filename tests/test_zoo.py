@@ -77,7 +77,7 @@ def interrupt(monkeypatch, *, after):
         batch = random_batches(images, size)
         return lambda step: taken.append(step) or batch(step) if step < after else 1 / 0
 
-    monkeypatch.setattr("manifpt.zoo.train.random_batches", dying)
+    monkeypatch.setattr(train, "random_batches", dying)
     return taken
 
 
@@ -96,13 +96,13 @@ def test_every_model_can_be_interrupted(own_home, tmp_path, monkeypatch, name):
 def test_half_precision_of_the_averaged_network_is_what_is_written(own_home, monkeypatch):
     kept = {}
 
-    def keep(task, *args, **options):
-        kept["task"] = task
-        return run_training(task, *args, **options)
+    def keep(generator, *args, **options):
+        kept["generator"] = generator
+        return run_training(generator, *args, **options)
 
-    monkeypatch.setattr("manifpt.zoo.train.run_training", keep)
+    monkeypatch.setattr(train, "run_training", keep)
     path = train_generator("dcgan", dataset="gm-fashion", steps=2, device="cpu")
-    tensors = kept["task"].average.module.state_dict()
+    tensors = kept["generator"].average.module.state_dict()
     for key, tensor in load_file(path).items():
         assert torch.equal(tensor, tensors[key].half() if tensors[key].is_floating_point() else tensors[key])
     with safe_open(path, framework="pt") as file:
@@ -113,7 +113,7 @@ def test_half_precision_of_the_averaged_network_is_what_is_written(own_home, mon
 def test_a_finished_model_is_not_trained_again(monkeypatch):
     first = train_generator("dcgan", dataset="gm-fashion", steps=2, device="cpu")
     written = first.stat().st_mtime_ns
-    monkeypatch.setattr("manifpt.zoo.train.run_training", None)
+    monkeypatch.setattr(train, "run_training", None)
     assert train_generator("dcgan", dataset="gm-fashion", steps=2, device="cpu") == first
     assert first.stat().st_mtime_ns == written
     with pytest.raises(TypeError):
@@ -122,7 +122,7 @@ def test_a_finished_model_is_not_trained_again(monkeypatch):
 
 def test_a_checkpoint_of_another_version_or_other_code_is_kept_and_the_latter_named(monkeypatch, caplog):
     first = train_generator("dcgan", dataset="gm-fashion", steps=1, device="cpu")
-    monkeypatch.setattr("manifpt.zoo.train.run_training", None)
+    monkeypatch.setattr(train, "run_training", None)
     monkeypatch.setattr(train, "version", lambda package: "99.0")
     assert train_generator("dcgan", dataset="gm-fashion", steps=1, device="cpu") == first
     assert caplog.text == ""
@@ -154,7 +154,7 @@ def test_state_of_other_settings_is_left_alone(own_home):
 
 
 def test_where_nothing_can_be_written_nothing_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("manifpt.zoo.train.run_training", None)
+    monkeypatch.setattr(train, "run_training", None)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
         train_generator("dcgan", dataset="gm-fashion", steps=1, out=tmp_path / "file")
@@ -246,6 +246,17 @@ def test_checkpoints_that_ship_give_the_samples_that_ship(monkeypatch, label, to
     gm = dataset.load_gm("gm-photo")
     made = sample_images(gm.checkpoint(label), 20, device="cpu", progress=False)
     assert np.abs(made.astype(int) - gm.preview(label, 20)).mean() < tolerance
+
+
+def test_a_checkpoint_that_ships_is_finished(own_home, monkeypatch, caplog):
+    """Its settings, the checksum of its reference images among them, are those that training would have today."""
+    monkeypatch.undo()
+    monkeypatch.setattr(train, "run_training", None)
+    shipped = dataset.load_gm("gm-fashion").folders[0]
+    shutil.copytree(shipped, own_home / "gm-fashion", ignore=shutil.ignore_patterns("samples"))
+    path = train_generator("dcgan", dataset="gm-fashion", seed=1, out=own_home)
+    assert files.sha256(path) == files.sha256(shipped / "checkpoints" / "dcgan-s1.safetensors")
+    assert "replaced" not in caplog.text
 
 
 def test_seventeen_models_belong_to_a_dataset():

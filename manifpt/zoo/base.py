@@ -1,4 +1,4 @@
-"""What the families of generators share: the type of what they make, and layers."""
+"""What the families of generators share: the class of what they make, and layers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence

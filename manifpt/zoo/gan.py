@@ -84,8 +84,7 @@ def adversarial(
     rates
         Learning rates of generator and discriminator.
     fused
-        Adam in one kernel. It pairs weights and moments by their place in memory, so weights of convolutions, whose
-        layout differs from that of a state read from disk, must not be among them.
+        Use the fused kernel of Adam, which is faster for large linear layers.
     """
     d_loss_of, g_loss_of = LOSSES[loss]
     generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)

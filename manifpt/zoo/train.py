@@ -97,7 +97,7 @@ def train_generator(
     def batch(step: int) -> torch.Tensor:
         return draw(step).to(where, memory_format=torch.channels_last)
 
-    state = state_path(paths.runs() / "zoo" / f"{dataset}-{label}", settings, generator)
+    state = state_path(paths.runs() / "zoo" / f"{dataset}-{label}", settings | code, generator)
     seconds = run_training(generator, batch, steps=settings["steps"], seed=seed, path=state)
     network = generator.average.module
     about = {"version": version("manifpt"), "seconds": round(seconds, 1), "threads": torch.get_num_threads()}

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,21 @@ def test_comparisons_are_paired(path):
     table = ledger.comparisons(frame, Answers(path), "manifpt-rgb-nearest", ["yu19", ledger.RAW])
     assert table["gain"].tolist() == pytest.approx([0.3, -0.1], abs=0.03)
     assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_rows_of_different_precision_are_not_judged(path, tmp_path):
+    frame = read(path).assign(precision="bf16")
+    frame.loc[frame["method"] == "yu19", "precision"] = "fp32"
+    part = tmp_path / "table2.csv"
+    shutil.copy(path.with_suffix(".npz"), part.with_suffix(".npz"))
+    write(frame, part)
+    verdicts = ledger.table2_claims(part).set_index("claim")["verdict"]
+    assert verdicts["Table 2, gm-cifar10: manifpt-rgb-nearest above all baselines"] == (
+        "not judged: computed in bf16 and fp32"
+    )
+    assert verdicts["Table 2, gm-cifar10: manifpt-rgb-nearest above the raw image"] == "contradicts"
+    against = ledger.comparisons(frame, Answers(path), "manifpt-rgb-nearest", ["yu19", ledger.RAW])
+    assert against["precision"].tolist() == ["bf16 and fp32", "bf16"]
 
 
 def test_every_method_beside_the_raw_image(path):

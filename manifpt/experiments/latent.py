@@ -254,13 +254,7 @@ POINT = Point(key_length=32, shift=224)  # 16 bits can never support a claim
 
 
 def latent_claims(
-    gm: GMDataset,
-    *,
-    point: Point = POINT,
-    users: int = 20,
-    n: int = 21,
-    steps: int = 60,
-    **options,
+    gm: GMDataset, *, point: Point = POINT, users: int = 20, n: int = 21, steps: int = 60, **options
 ) -> pd.DataFrame:
     """Is an image of someone else ever claimed? Users' own (method ``own``) and those of all classes are read alike.
 

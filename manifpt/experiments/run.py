@@ -146,9 +146,10 @@ def attribution(
 ) -> pd.DataFrame:
     """Train and test methods over tasks, sizes and seeds: what Tables 2 and 4 have in common.
 
-    Each repetition (seed) draws other training images, from three times as many if there are so many, and other initial
-    weights; the test images are the same for all, so that two methods can be compared image by image. Which of them
-    were named rightly is kept, see `manifpt.experiments.store.Answers`. `InputError` for an unknown method, at once.
+    Each repetition (seed) draws other training images, from three times as many as the plan's largest size if there are
+    so many, and other initial weights; the test images are the same for all, so that two methods can be compared image
+    by image. Which of them were named rightly is kept, see `manifpt.experiments.store.Answers`. `InputError` for an
+    unknown method, at once.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def test_an_undecided_bit_is_decided_by_what_each_value_leaves(toy):
         middle[-1] = -0.1 * u[-1]  # a little on the wrong side
         place = estimator._place(x, middle)
         decided = estimator._decide(x, place)
-        np.testing.assert_allclose(decided.u[-LENGTH:], u[-LENGTH:], atol=1e-2)
+        np.testing.assert_allclose(decided.u[-LENGTH:], u[-LENGTH:], atol=2e-2)
         sure = estimator._place(x, u)
         assert estimator._decide(x, sure) is sure
 

@@ -95,10 +95,7 @@ class AdamEstimator:
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; the seed is that of the starts.
 
-        Raises
-        ------
-        InputError
-            Images that the generator cannot have made: another type or shape.
+        `InputError` for images of another type or shape than the generator's.
         """
         target = checked_images(self.fingerprinter, images)
         alpha, kappa = self._begin(target, seed)  # (n, starts, …)

@@ -45,18 +45,9 @@ def attribute(
 ) -> Claims:
     """Name the user whose key an image carries, where a wrong claim has probability below `max_p`.
 
-    Parameters
-    ----------
-    images
-        uint8 `(n, c, h, w)`.
-    seed
-        The seed of the estimator's starts.
-
-    Raises
-    ------
-    InputError
-        No user; a fingerprint other than the registry's; `max_p` not between 0 and 1, or out of reach of such keys;
-        wrong images.
+    Images are uint8 `(n, c, h, w)`; the seed is that of the estimator's starts. `InputError` if there is no user, for a
+    fingerprint other than the registry's, for wrong images, and for a `max_p` that is not between 0 and 1 or that keys
+    of this length cannot reach.
     """
     length, users = estimator.fingerprinter.key_length, np.array(list(registry.users))
     check_claims(estimator.fingerprinter.settings, registry, max_p)

@@ -22,7 +22,7 @@ from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
 CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
-DERIVED = ("generator", "weights", "directions")  # settings that are no parameters
+DERIVED = {"generator", "weights", "directions"}  # settings that are no parameters
 BATCH = 64  # images rendered at a time
 
 
@@ -95,20 +95,15 @@ class LatentFingerprinter:
     def from_settings(cls, settings: dict) -> "LatentFingerprinter":
         """The fingerprinter of a trained generator whose `settings` these are.
 
-        Raises
-        ------
-        InputError
-            They are not such settings, or the generator has other weights or other directions here, so that bits
-            would be read by chance.
+        `InputError` if they are not such settings, or if the generator has other weights or other directions here, so
+        that bits would be read by chance.
         """
         try:
             dataset, _, label = settings["generator"].rpartition("/")
             generator = load_generator(label, dataset=dataset)
-            _expect(generator, "weights", settings, generator.checksum[:CHECKSUM], generator.checkpoint)
-            options = {name: value for name, value in settings.items() if name not in DERIVED}
-            found = cls(generator, **options)
-            file = generator.places(found.settings["n_pca"])[0]
-            _expect(generator, "directions", settings, found.settings["directions"], file)
+            _expect("weights", settings, generator.checksum[:CHECKSUM], generator.checkpoint)
+            found = cls(generator, **{name: settings[name] for name in settings.keys() - DERIVED})
+            _expect("directions", settings, found.settings["directions"], generator.places(found.settings["n_pca"])[0])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"settings: not those of a fingerprinter ({error})") from error
         return found
@@ -125,24 +120,10 @@ class LatentFingerprinter:
             return torch.randn(n, len(self.deviations_)).to(self.mean_) * self.deviations_
 
     def embed(self, key: str | np.ndarray | None, n: int, seed: int = 0) -> np.ndarray:
-        """Draw n images that carry a key.
+        """Draw n images that carry a key, uint8 `(n, c, h, w)`; images of one seed have the same contents.
 
-        Parameters
-        ----------
-        key
-            As `manifpt.latent.keys.parse_key` reads it; or uint8 `(n, key_length)`, a key for each image; or None for
-            the same images without a key.
-        seed
-            Of the content: two calls with one seed differ by the keys alone.
-
-        Returns
-        -------
-        uint8 `(n, c, h, w)`.
-
-        Raises
-        ------
-        InputError
-            n is less than 1, or the key malformed.
+        The key is one that `manifpt.latent.keys.parse_key` reads; or uint8 `(n, key_length)`, a key for each image; or
+        None for images without a key. `InputError` for a malformed key, or n less than 1.
         """
         if n < 1:
             raise InputError(f"n: {n} images; at least 1 expected")
@@ -173,12 +154,12 @@ def to_float(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).float().div(127.5).sub(1)
 
 
-def _expect(generator: LatentGenerator, what: str, settings: dict, here: str, file: Path) -> None:
+def _expect(what: str, settings: dict, here: str, file: Path) -> None:
     """`InputError` unless the generator has the weights or directions that settings name; they lie in `file`."""
     if (there := settings[what]) != here:
         raise InputError(
-            f"settings: of {generator.name} with {what} {there}, which here has {what} {here}; copy {file} from where "
-            "the settings were made, or make new keys"
+            f"settings: of {settings['generator']} with {what} {there}, which here has {what} {here}; copy {file} from "
+            "where the settings were made, or make new keys"
         )
 
 

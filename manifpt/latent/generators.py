@@ -70,8 +70,7 @@ class LatentGenerator:
     def latents(self, n: int, *, seed: int) -> Tensor:
         """Draw n codes, float32 `(n, d)`; a smaller n gives the first of them, and every device the same."""
         starts = range(0, n, CHUNK)
-        hidden = len(starts) == 1 or None  # None: hidden where no terminal shows it
-        bar = tqdm(starts, desc=f"codes of {self.name}", leave=False, delay=5, disable=hidden)
+        bar = tqdm(starts, f"codes of {self.name}", leave=False, delay=5, disable=len(starts) == 1 or None)
         return torch.cat([torch.from_numpy(self._chunk(start, seed)) for start in bar])[:n].to(self.device)
 
     def _chunk(self, start: int, seed: int) -> np.ndarray:
@@ -89,17 +88,17 @@ class LatentGenerator:
     def directions(self, n: int = CODES) -> Directions:
         """Principal directions of n codes, computed once for these weights and kept in the first of `places`.
 
-        Raises
-        ------
-        InputError
-            The file is damaged.
+        `InputError` if the file is damaged.
         """
         if not self.checksum:
             return Directions.of(self.latents(n, seed=0))
         places = self.places(n)
         if found := next(filter(None, map(self._stored, places)), None):
             return found
-        place = next(filter(_writable, places), places[-1])
+        try:
+            files.check_writable(place := places[0])
+        except InputError:
+            place = places[-1]
         with files.locked(place):
             if (found := self._stored(place)) is None:
                 found = Directions.of(self.latents(n, seed=0))
@@ -125,34 +124,20 @@ class LatentGenerator:
         return found
 
 
-def _writable(path: Path) -> bool:
-    try:
-        files.check_writable(path)
-    except InputError:
-        return False
-    return True
-
-
 def load_generator(label: str = "stylegan2", *, dataset: str = "gm-fashion", device: str = "auto") -> LatentGenerator:
     """A trained generator of a GM dataset, as a function of w (``stylegan2``) or of its flattened latent (``ldm``).
 
     Codes are drawn on the CPU and images rendered on `device`, with one noise: the same ones on every device, up to
-    rounding.
-
-    Raises
-    ------
-    InputError
-        Unknown dataset or model, or one that is neither.
+    rounding. `InputError` for an unknown dataset or model, or one that is neither.
     """
     from manifpt.zoo.dataset import load_gm
 
     checkpoint = load_gm(dataset).checkpoint(label)
-    where = str(pick_device(device))
+    where, name = str(pick_device(device)), f"{dataset}/{label}"
     draw, render, dimension = _adapted(checkpoint, "cpu")
     if where != "cpu":
         _, render, _ = _adapted(checkpoint, where)
-    name, checksum = f"{dataset}/{label}", files.sha256(checkpoint)
-    return LatentGenerator(name, dimension, draw, render, checksum, where, checkpoint)
+    return LatentGenerator(name, dimension, draw, render, files.sha256(checkpoint), where, checkpoint)
 
 
 def _adapted(checkpoint: Path, device: str) -> tuple[Callable, Callable, int]:

@@ -19,16 +19,8 @@ FORMAT = 2  # of a registry's file; the first did not say in which directions it
 def parse_key(key: str | np.ndarray, length: int) -> np.ndarray:
     """Bits of a key, uint8 `(length,)`.
 
-    Parameters
-    ----------
-    key
-        Zeros and ones as a sequence or as ``"0b1010…"``; ``"0x…"`` with `length` / 4 digits; or any other text: its
-        key are the first bits of its SHAKE-256.
-
-    Raises
-    ------
-    InputError
-        The key is not of this length, or neither text nor zeros and ones.
+    A key is a sequence of zeros and ones; text ``"0b1010…"``, or ``"0x…"`` with `length` / 4 digits; or any other text,
+    which stands for the first bits of its SHAKE-256. `InputError` for anything else, or another length.
     """
     if isinstance(key, str):
         return _parse_text(key, length)
@@ -89,7 +81,7 @@ class Registry:
     Raises
     ------
     InputError
-        The file is missing or not such a registry, of another version, or breaks its own rule; nothing is changed.
+        The file is missing, no such registry, of another version, or breaks its own rule; nothing is changed.
     """
 
     def __init__(self, path: Path | str):
@@ -116,12 +108,8 @@ class Registry:
     ) -> "Registry":
         """Write a registry without users; by default keys differ in at least a quarter of their bits.
 
-        With `exist_ok`, an existing file is opened instead, whatever its settings.
-
-        Raises
-        ------
-        InputError
-            The file exists; a distance that no two keys can have; a key length that is not from 1 to 1024.
+        With `exist_ok`, an existing file is opened instead, whatever its settings. `InputError` if the file exists, for
+        a distance that no two keys can have, and for a key length that is not from 1 to 1024.
         """
         length = settings.get("key_length")
         if not isinstance(length, int) or not LENGTHS[0] <= length <= LENGTHS[1]:
@@ -140,10 +128,7 @@ class Registry:
         """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
 
         The false-positive rate of `manifpt.latent.attribute` holds for random keys only.
-
-        Returns
-        -------
-        The key, uint8 `(key_length,)`.
+        Returns the key, uint8 `(key_length,)`.
 
         Raises
         ------

@@ -6,21 +6,19 @@ Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j,
 
 with g linearised at u. Far from the image s is the root mean squared residual ρ that is left: what cannot be explained
 yet counts as noise, and the prior holds u back. Close to it the linearisation errs by the square of the distance, and s
-falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
-than that it is beyond, and counts for nothing.
+falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel that is rendered beyond black or white, where
+the image is black or white, carries no further information and does not count.
 
 First, steps of Adam on the same objective bring all images and starts nearer, in one batch: a gradient costs a few
-renderings, a derivative one for each direction. Adam treats every coordinate on its own, so it is given some that are
-nearly separable: the eigenvectors of :math:`J^\top J` averaged over some contents. Derivatives are differences along
-the same eigenvectors: each changes the image by about as much, and directions that the noise would drown are left to
-the prior. While steps make progress, derivatives are corrected by what a step did (Broyden 1965) instead of taken anew.
-Where a step does not lower the objective, damping shortens it (Levenberg 1944).
+renderings, a derivative one for each direction. Adam scales each coordinate separately, so it walks along the
+eigenvectors of :math:`J^\top J`, averaged over some contents, in which the objective is nearly separable. Derivatives
+are differences along the same eigenvectors; directions that the noise would drown are left to the prior. While steps
+make progress, derivatives are corrected by the change that a step made (Broyden 1965) instead of computed anew. Where a
+step does not lower the objective, damping shortens it (Levenberg 1944). The search ends at a plateau, not at the
+residual that rounding explains: a weak key changes an image by less than that.
 
-The search goes on to a plateau, beyond the residual that rounding explains: a weak key changes an image by less than
-that, and black and white pixels are not rounded.
-
-A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
-compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
+The prior does not know that a bit is zero or one. Where the search leaves bits near the middle, the nearest keys are
+compared: each is held fixed while the content alone is searched for, and the one with the lowest objective counts.
 
 All of this is ours: the paper searches by Adam, see `manifpt.latent.adam`.
 """
@@ -41,7 +39,7 @@ from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
 TRUSTED = 0.03  # residual below which the linearisation is believed more and more
-ALL, BEST = (60, 0.1, 0.05), (400, 0.05, 0.001)  # Adam's steps, first and last rate: from every start, from the best
+ALL, BEST = (60, 0.1, 0.05), (400, 0.05, 0.001)  # steps of Adam, first and last rate: from every start, from the best
 BETAS = (0.9, 0.99)
 ROWS = 256  # images times starts that Adam moves at a time
 EXPLAINED = 1.05  # residual, in units of that of 8 bits, that needs no other start
@@ -101,10 +99,7 @@ class NewtonEstimator:
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; `loss` is the root mean squared residual of pixels.
 
-        Raises
-        ------
-        InputError
-            Images that the generator cannot have made: another type or shape.
+        `InputError` for images of another type or shape than the generator's.
         """
         target = checked_images(self.fingerprinter, images)
         ends = [self._search(x, starts) for x, starts in zip(target, self._starts(target, seed), strict=True)]
@@ -238,22 +233,10 @@ def noise_of(rms: Tensor) -> Tensor:
 
 
 def approach(show: Callable[[Tensor], Tensor], target: Tensor, starts: Tensor, basis: Tensor) -> Tensor:
-    """Move the starts of each image by Adam, then the best of each farther.
+    """Move the starts of each image, u `(n, starts, d)`, by Adam, and the best of them farther, which then comes first.
 
-    Parameters
-    ----------
-    show
-        From u `(k, d)` to images `(k, c, h, w)`, differentiable: what is expected where the target is.
-    target
-        `(n, c, h, w)`.
-    starts
-        u, `(n, starts, d)`.
-    basis
-        Orthonormal rows `(d, d)`.
-
-    Returns
-    -------
-    u, `(n, starts, d)`: ends, that of the lowest residual first.
+    `show` maps u `(k, d)` to images `(k, c, h, w)`, differentiably; `target` holds the images `(n, c, h, w)`. Adam
+    walks along the rows of `basis`, orthonormal `(d, d)`.
     """
     ends, (_, k, _) = [], starts.shape
     for some, images in zip(*(part.split(max(1, ROWS // k)) for part in (starts, target)), strict=True):

@@ -55,15 +55,10 @@ def predict_reading(
     derivative
         `jacobian` at a code without a key.
     noise
-        Standard deviation s of every pixel, in images from -1 to 1.
+        Standard deviation s of every pixel, in images from -1 to 1; `InputError` unless it is positive.
     prior
         Whether the estimator knows that α is normal with deviations s_j (ours): :math:`A A^+` becomes
         :math:`A (A^\top A + s^2 \mathrm{diag}(s_j^{-2}))^{-1} A^\top`.
-
-    Raises
-    ------
-    InputError
-        The noise is not positive.
     """
     if not noise > 0:
         raise InputError(f"noise: {noise}; a positive standard deviation expected")
@@ -86,13 +81,10 @@ def _inverse_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def least_squares(fingerprinter: LatentFingerprinter, derivative: Tensor, residual: Tensor) -> Tensor:
-    r"""The key that the linearisation reads, float64 `(n, key_length)`, before it is rounded.
+    """The keys that the linearisation reads, float64 `(n, key_length)`, before rounding.
 
-    Parameters
-    ----------
-    residual
-        Images minus that of the code where `derivative` was taken, `(n, c * h * w)`; for a linear generator the code
-        is μ.
+    `residual` holds images minus that of the code where `derivative` was taken, `(n, c * h * w)`; for a linear
+    generator the code is μ.
     """
     columns = derivative @ torch.cat([fingerprinter.content_, fingerprinter.key_]).double().t()
     solution = torch.linalg.lstsq(columns, residual.double().t()).solution.t()  # (n, alpha and phi)
@@ -102,12 +94,8 @@ def least_squares(fingerprinter: LatentFingerprinter, derivative: Tensor, residu
 def linear_generator(dimension: int = 24, size: int = 8, *, spread: float = 0.25, seed: int = 0) -> LatentGenerator:
     r"""A toy for which the theory is exact: g(w) = M w, M with standard normal entries over the root of d.
 
-    Its codes are normal; standard deviations fall from `spread` to a tenth of it. Images are `(n, 1, size, size)`.
-
-    Raises
-    ------
-    InputError
-        There are not more pixels than dimensions.
+    Its codes are normal; standard deviations fall from `spread` to a tenth of it. Images are `(n, 1, size, size)`;
+    `InputError` unless there are more pixels than dimensions.
     """
     if not 1 <= dimension < size * size:
         raise InputError(f"dimension: {dimension}; from 1 to {size * size - 1} expected for {size * size} pixels")

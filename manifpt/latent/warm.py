@@ -17,8 +17,7 @@ WIDTHS = (32, 64, 128)
 BATCH = 64
 RATE = 2e-3
 
-WarmStart = Callable[[Tensor], tuple[Tensor, Tensor]]  # from images `(n, c, h, w)` in [-1, 1] to contents α `(n, m)`
-# and key logits `(n, key_length)`
+WarmStart = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (n, c, h, w) in [-1, 1] to α (n, m) and logits of bits
 
 
 def train_warm_start(
@@ -29,15 +28,8 @@ def train_warm_start(
     The loss is the mean squared error of α over its deviations, plus the cross-entropy of the bits. Adam at 2e-3, the
     rate falling to zero in the second half; 64 new images a step, in 8 bits.
 
-    Parameters
-    ----------
-    folder
-        Folder of the training's state, by default ``paths.runs() / "latent"``; a damaged state is made anew.
-
-    Raises
-    ------
-    InputError
-        Less than 1 step.
+    Its state lies in `folder`, by default ``paths.runs() / "latent"``; a damaged one is trained anew. `InputError` for
+    less than 1 step.
     """
     if steps < 1:
         raise InputError(f"steps: {steps}; at least 1 expected")

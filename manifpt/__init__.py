@@ -1,25 +1,28 @@
-"""Fingerprints of generative models. Names are imported when first used: `import manifpt` loads nothing heavy."""
+"""Fingerprints of generative models. Names are imported when first used: `import manifpt` loads nothing heavy.
 
-from importlib import import_module
+`load_real` and `load_gm` give images; `embed` maps them into a space; a `Manifold` projects them, which gives artifacts
+and a `Fingerprint`; an `Attributor` names the model behind an artifact. Errors that users can mend are `InputError`.
+Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`, `experiments`, `plotting` and all other modules.
+"""
 
-_HOME = {
-    "Attributor": "attribution",
-    "Fingerprint": "fingerprints",
-    "InputError": "utils.errors",
-    "Manifold": "manifold",
-    "embed": "embeddings",
-    "key_figure": "notebooks.execute",
-    "load_gm": "zoo.dataset",
-    "load_real": "data.real",
+from importlib.metadata import version
+
+import lazy_loader
+
+__version__ = version(__name__)
+_NAMES = {
+    "attribution": ["Attributor"],
+    "data.real": ["load_real"],
+    "embeddings": ["embed"],
+    "fingerprints": ["Fingerprint"],
+    "manifold": ["Manifold"],
+    "notebooks.execute": ["key_figure"],
+    "utils.errors": ["InputError"],
+    "zoo.dataset": ["load_gm"],
 }
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'manifpt' has no attribute {name!r}")
-    return getattr(import_module(f"manifpt.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+_MODULES = [
+    *("attribution", "embeddings", "fingerprints", "manifold", "metrics", "toys"),
+    *("baselines", "cli", "data", "experiments", "folders", "latent", "nn", "notebooks", "plotting"),
+    *("search", "synthesis", "utils", "zoo"),
+]
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _MODULES, _NAMES)

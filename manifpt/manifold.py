@@ -17,27 +17,34 @@ Estimators of the point:
     a control: a random reference point in place of the nearest, another for each image and seed.
 """
 
+import secrets
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
-from manifpt.embeddings import check_images, check_space, embed, name_of
+from manifpt.data.real import REAL
+from manifpt.embeddings import check_space, embed, name_of, space_function, weights_of
 from manifpt.fingerprints import Fingerprint
-from manifpt.search.neighbours import Neighbours
-from manifpt.utils.arrays import take
+from manifpt.nn import dncnn, pretrained
+from manifpt.nn.pretrained import network_path
+from manifpt.search.neighbours import INDICES, Neighbours
+from manifpt.utils.arrays import as_images, check_labels, take
+from manifpt.utils.compute import pick_device
 from manifpt.utils.errors import InputError
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
 LEAST_RIDGE = 1e-6
-BATCH = 256  # images at most whose artifacts are worked out at a time
-NUMBERS = 2**26  # float32 numbers of their neighbours at most, and 8-bit ones of a chunk of the reference
+BATCH = 256  # most images whose artifacts are computed at a time
+NUMBERS = 2**26  # most float32 numbers of their neighbours, and most 8-bit ones of a chunk of the reference
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What `Manifold.project` gives for n images.
+    r"""The projection of n images, as `Manifold.project` gives it.
 
     Attributes
     ----------
@@ -45,11 +52,9 @@ class Projection:
         int64 `(n,)`: the nearest (or random) reference image, -1 for ``denoiser``, which has none.
     distance
         float32 `(n,)`: Euclidean length of the artifact, in units of the space.
-    target
-        float32 `(n, …)`: the estimated point of the manifold, :math:`\\varphi(x^*)`.
-    artifact
-        float32 `(n, …)`: :math:`\\varphi(x) - \\varphi(x^*)`. Images `(n, c, h, w)` in ``rgb`` and ``freq``, else
-        vectors `(n, d)`.
+    target, artifact
+        float32: the estimated point of the manifold, :math:`\varphi(x^*)`, and :math:`\varphi(x) - \varphi(x^*)`;
+        images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
     """
 
     index: np.ndarray
@@ -58,23 +63,27 @@ class Projection:
     artifact: np.ndarray
 
 
-class Manifold:
-    """Real images in a space, ready to project others onto.
+class Manifold(TransformerMixin, BaseEstimator):
+    """Real images in a space, ready to project others onto: a transformer of scikit-learn from images to artifacts.
+
+    Images come in any form that `manifpt.utils.arrays.as_images` takes.
 
     Parameters
     ----------
     space
-        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these (`manifpt.embeddings`) or a function of float32 images
-        in [0, 1].
+        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these, a function or a torch module; see
+        `manifpt.embeddings.embed`.
     estimator
         ``nearest``, ``tangent``, ``denoiser`` or ``random``.
-    k, ridge
-        Of ``tangent``: neighbours, and ridge relative to their mean squared deviation.
+    n_neighbors, ridge
+        Of ``tangent``: number of neighbours, and ridge relative to their mean squared deviation.
     index
-        ``exact``, or approximate by faiss: ``ivf``, ``hnsw``, see `manifpt.search.neighbours.Neighbours.recall`.
+        ``exact``, or approximate by faiss: ``ivf``, ``hnsw``; see `manifpt.search.neighbours.Neighbours.recall`.
     dataset
-        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default recognised from the
+        Name of the real set whose trained network ``ssl`` and ``denoiser`` use; by default it is recognised from the
         reference.
+    reference
+        Real images that stand for the manifold, where `fit` is given others, as in cross-validation.
     seed
         Of ``random``.
     device
@@ -83,9 +92,21 @@ class Manifold:
     Attributes
     ----------
     reference_
-        The images given to `fit`.
+        The real images X_R, uint8 `(n, c, h, w)`.
     neighbours_
         The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser``.
+    settings_, weights_
+        What projections depend on besides reference and code: a dict of plain values, and the networks' checkpoints. A
+        function or module has another name in `settings_` after each `fit`, since two of them cannot be compared.
+
+    Examples
+    --------
+    >>> reals = np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), np.uint8)
+    >>> manifold = Manifold("rgb", estimator="tangent", n_neighbors=5).fit(reals[:40])
+    >>> manifold.transform(reals[40:]).shape
+    (10, 1, 8, 8)
+    >>> manifold.project(reals[:2]).index  # an image is nearest to itself: exclude it, or use fit_transform
+    array([0, 1])
     """
 
     def __init__(
@@ -93,45 +114,65 @@ class Manifold:
         space: str | Callable = "rgb",
         *,
         estimator: str = "nearest",
-        k: int = 64,
+        n_neighbors: int = 64,
         ridge: float = 0.1,
         index: str = "exact",
         dataset: str | None = None,
+        reference=None,
         seed: int = 0,
         device: str = "auto",
     ):
-        if estimator not in ESTIMATORS:
-            raise InputError(f"estimator {estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
-        if estimator == "denoiser" and space != "rgb":
-            raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(space)!r}")
-        check_space(space)
-        if not isinstance(k, int | np.integer) or not isinstance(ridge, int | float) or k < 1 or not ridge >= 0:
-            raise InputError(f"k must be a whole number from 1 and ridge a number from 0 on, not {k!r} and {ridge!r}")
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise InputError(f"seed must be a whole number from 0 on, not {seed!r}")
-        self.space, self.estimator, self.k, self.ridge = space, estimator, k, ridge
-        self.index, self.dataset, self.seed, self.device = index, dataset, seed, device
+        self.space, self.estimator, self.n_neighbors, self.ridge = space, estimator, n_neighbors, ridge
+        self.index, self.dataset, self.reference, self.seed, self.device = index, dataset, reference, seed, device
 
-    def fit(self, reference: np.ndarray, *, progress: bool = False) -> "Manifold":
-        """Take uint8 images `(n, c, h, w)` as the reference set X_R; in ``rgb`` a memory-mapped file stays on disk."""
-        check_images(reference, "reference")
-        if self.estimator == "tangent" and self.k > len(reference):
-            raise InputError(f"k = {self.k} neighbours, but the reference set has {len(reference)} images; lower k=")
-        if self.estimator == "denoiser":
-            self._denoiser = self._load_denoiser(reference)
-        else:
-            self._space = self._resolve(reference)
-            points = self._points(reference, progress)
-            chunk = min(4096, max(1, NUMBERS // points.shape[1]))
-            self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
-        self.reference_ = reference
+    def check(self) -> None:
+        """Raise `InputError` unless the parameters are possible; `fit` does so first."""
+        check_space(self.space)
+        for name, known in (("estimator", ESTIMATORS), ("index", INDICES)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
+        if self.estimator == "denoiser" and self.space != "rgb":
+            raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(self.space)!r}")
+        for name, least in (("n_neighbors", 1), ("seed", 0)):
+            if not isinstance(value := getattr(self, name), int | np.integer) or value < least:
+                raise InputError(f"{name} must be a whole number from {least} on, not {value!r}")
+        if not isinstance(self.ridge, int | float) or not self.ridge >= 0:
+            raise InputError(f"ridge must be a number from 0 on, not {self.ridge!r}")
+
+    def fit(self, X, y=None, *, progress: bool = False) -> "Manifold":
+        """Take real images as the reference set X_R: all of `X`; with labels `y` `(n,)`, those labelled ``real``.
+
+        With labels, as in a pipeline, `X` holds images of models, too. If the parameter `reference` was given, `X` and
+        `y` are not used. In ``rgb`` a memory-mapped uint8 array stays on disk.
+
+        Raises
+        ------
+        InputError
+            Impossible parameters or images; no image labelled ``real``; fewer real images than neighbours.
+        """
+        self._fit(X, y, progress)
         return self
 
-    def project(self, images: np.ndarray, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
-        """Project uint8 images `(n, c, h, w)`.
+    def fit_transform(self, X, y=None, *, progress: bool = False) -> np.ndarray:
+        """Fit, and give the artifacts of all of `X`, no image of which is projected on itself.
+
+        On itself, a real image would leave no artifact, which would give it away. So a pipeline learns from artifacts
+        like those of new images. `transform` does not know which images are in the reference.
+        """
+        images, own = self._fit(X, y, progress)
+        return self.project(images, exclude=own, progress=progress).artifact
+
+    def transform(self, X) -> np.ndarray:
+        """Artifacts of images; see `project`."""
+        return self.project(X).artifact
+
+    def project(self, images, *, exclude: np.ndarray | None = None, progress: bool = False) -> Projection:
+        """Project images on the manifold.
 
         Parameters
         ----------
+        images
+            Of the shape of the reference.
         exclude
             int `(n,)` or `(n, m)`: reference images that an image may not be projected on, -1 for none. Where reference
             images are projected themselves, pass their own indices: an image is never its own neighbour.
@@ -139,70 +180,92 @@ class Manifold:
         Raises
         ------
         InputError
-            Before `fit`; images of another dtype, or of a shape other than the reference's.
+            Images of another kind, or of a shape other than the reference's; fewer neighbours than asked for.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
-        if not hasattr(self, "reference_"):
-            raise InputError("Manifold.project: call fit(reference) first")
-        check_images(images)
+        check_is_fitted(self, "reference_")
+        images = as_images(images)
         if images.shape[1:] != self.reference_.shape[1:]:
             expected = ", ".join(map(str, self.reference_.shape[1:]))
             raise InputError(f"images: shape (n, {expected}) as the reference set expected, not {images.shape}")
         if self.estimator == "denoiser":
-            return self._denoise(images)
-        points = self._points(images, progress)
-        neighbours = self._neighbours(images, points, exclude, progress)
-        batch = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
-        target = np.concatenate(
-            [self._foot(points[i : i + batch], neighbours[i : i + batch]) for i in range(0, len(points), batch)]
-        )
-        return self._projection(neighbours[:, 0], self._vectors(points), target, images.shape)
+            index, vectors = np.full(len(images), -1), embed(images, "rgb")
+            target = vectors - embed(images, self._function, progress=progress)
+        else:
+            points = self._points(images, progress)
+            neighbours = self._neighbours(images, points, exclude, progress)  # (n, k)
+            index, vectors = neighbours[:, 0], self._vectors(points)
+            step = min(BATCH, max(1, NUMBERS // (neighbours.shape[1] * points.shape[1])))
+            target = np.empty_like(vectors)
+            for part in (slice(start, start + step) for start in range(0, len(points), step)):
+                found = self._vectors(take(self.neighbours_.points, neighbours[part]))  # (m, k, d)
+                target[part] = tangent_foot(vectors[part], found, self.ridge)
+        artifact = vectors - target
+        distance = np.linalg.norm(artifact, axis=1)
+        if self.space in ("rgb", "freq"):
+            target, artifact = target.reshape(images.shape), artifact.reshape(images.shape)  # (n, c, h, w)
+        return Projection(index, distance, target, artifact)
 
-    def fingerprint(self, images: np.ndarray, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
-        """The fingerprint of a model from its images: the set of their artifacts."""
+    def fingerprint(self, images, *, model: str, exclude: np.ndarray | None = None) -> Fingerprint:
+        """The fingerprint of a model: the set of its images' artifacts; see `project`."""
         artifacts = self.project(images, exclude=exclude).artifact
         return Fingerprint(model, name_of(self.space), self.estimator, artifacts)
 
-    def _load_denoiser(self, reference: np.ndarray):
-        """The denoiser of the reference images, on the device."""
-        from manifpt.nn import dncnn
-        from manifpt.utils.compute import pick_device
+    def _fit(self, X, y, progress: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Fit; the images, and the index of each in the reference or -1."""
+        self.check()
+        images = as_images(X, "X")
+        real = np.full(len(images), self.reference is None)
+        if self.reference is not None:
+            reference = as_images(self.reference, "reference")
+        elif y is None:
+            reference = images
+        elif not (real := check_labels("y", y, len(images)) == REAL).any():
+            raise InputError(f"y: no image is labelled {REAL!r}; label real ones, or pass Manifold(reference=images)")
+        else:
+            reference = take(images, real)
+        if self.estimator == "tangent" and self.n_neighbors > (n := len(reference)):
+            raise InputError(f"n_neighbors: {self.n_neighbors}, but the reference set has {n} images; lower it")
+        self._learn(reference, progress)
+        return images, np.where(real, np.cumsum(real) - 1, -1)
 
-        network = dncnn.load(dataset=self.dataset, reference=reference)
-        if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
-            raise InputError(
-                f"reference: {reference.shape[1]} channels, but the denoiser of {self.dataset!r} has {wanted}; "
-                "name another dataset= or train one: manifpt.nn.dncnn.train(reference, dataset=…)"
-            )
-        return network.to(pick_device(self.device))
-
-    def _resolve(self, reference: np.ndarray) -> str | Callable:
-        """The space, with ``ssl`` replaced by the network trained on the reference images."""
-        if self.space != "ssl":
-            return self.space
-        from manifpt.nn import pretrained
-
-        return f"ssl:{self.dataset or pretrained.dataset_of('ssl', reference)}"
+    def _learn(self, reference: np.ndarray, progress: bool) -> None:
+        """Load the network that is needed, embed the reference, and set all attributes of a fitted manifold."""
+        space, dataset, kind = self.space, self.dataset, "ssl" if self.space == "ssl" else self.estimator
+        if kind in ("ssl", "denoiser"):
+            dataset = dataset or pretrained.dataset_of(kind, reference)
+            space = f"ssl:{dataset}" if kind == "ssl" else space
+        if kind == "denoiser":
+            self._function, weights = _denoiser(dataset, reference, self.device), [network_path(kind, dataset=dataset)]
+        else:
+            self._function, weights = space_function(space, self.device), weights_of(space)
+            points = self._points(reference, progress)
+            chunk = min(4096, max(1, NUMBERS // points.shape[1]))
+            self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
+        options = {name: getattr(self, name) for name in ("estimator", "n_neighbors", "ridge", "index", "seed")}
+        space = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
+        self.settings_, self.weights_ = {"space": space, "dataset": dataset, **options}, weights
+        self.reference_ = reference
 
     def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
         """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""
-        if self._space == "rgb":
+        if self.space == "rgb":
             return images.reshape(len(images), -1)
-        return embed(images, self._space, device=self.device, progress=progress)
+        return embed(images, self._function, progress=progress)
 
     def _vectors(self, points: np.ndarray) -> np.ndarray:
-        return points.astype(np.float32) / np.float32(255) if self._space == "rgb" else points
+        return points.astype(np.float32) / np.float32(255) if self.space == "rgb" else points
 
-    def _neighbours(
-        self, images: np.ndarray, points: np.ndarray, exclude: np.ndarray | None, progress: bool
-    ) -> np.ndarray:
+    def _neighbours(self, images: np.ndarray, points: np.ndarray, exclude, progress: bool) -> np.ndarray:
         """Indices `(n, k)` of the reference points that the estimator uses."""
         if self.estimator == "random":
             excluded = self.neighbours_.check(points, 1, exclude)
             return np.array([[self._random(*pair)] for pair in zip(images, excluded, strict=True)])
-        k = self.k if self.estimator == "tangent" else 1
+        k = self.n_neighbors if self.estimator == "tangent" else 1
         found = self.neighbours_.search(points, k, exclude=exclude, progress=progress)[1]
         if (found < 0).any():
-            raise InputError(f"index {self.index!r} found fewer than k = {k} neighbours; lower k=, or index='exact'")
+            raise InputError(f"index {self.index!r} found fewer than {k} neighbours; lower n_neighbors, or use 'exact'")
         return found
 
     def _random(self, image: np.ndarray, excluded: np.ndarray) -> int:
@@ -212,34 +275,21 @@ class Manifold:
             pass
         return chosen
 
-    def _foot(self, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-        """Estimated points of the manifold, float32 `(n, d)`."""
-        z = self._vectors(take(self.neighbours_.points, neighbours))  # (n, k, d)
-        if neighbours.shape[1] == 1:
-            return z[:, 0]
-        return tangent_foot(self._vectors(points), z, self.ridge)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # it takes images
+        return tags
 
-    def _denoise(self, images: np.ndarray) -> Projection:
-        import torch
 
-        where = next(self._denoiser.parameters()).device
-
-        def residual(batch: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return self._denoiser(torch.from_numpy(batch).to(where)).cpu().numpy()
-
-        pixels = embed(images, "rgb")
-        target = pixels - embed(images, residual)
-        return self._projection(np.full(len(images), -1), pixels, target, images.shape)
-
-    def _projection(
-        self, index: np.ndarray, vectors: np.ndarray, target: np.ndarray, shape: tuple[int, ...]
-    ) -> Projection:
-        artifact = vectors - target
-        distance = np.linalg.norm(artifact, axis=1)
-        if self.space in ("rgb", "freq"):
-            target, artifact = target.reshape(shape), artifact.reshape(shape)  # (n, c, h, w)
-        return Projection(index, distance, target, artifact)
+def _denoiser(dataset: str, reference: np.ndarray, device: str) -> Callable:
+    """The denoiser of a real set, on the device; `InputError` unless it takes images like the reference."""
+    network = dncnn.load_denoiser(dataset=dataset)
+    if (wanted := next(network.parameters()).shape[1]) != reference.shape[1]:
+        raise InputError(
+            f"reference: {reference.shape[1]} channels, but the denoiser of {dataset!r} has {wanted}; "
+            "name another dataset= or train one: manifpt.nn.dncnn.train_denoiser(reference, dataset=…)"
+        )
+    return network.to(pick_device(device))
 
 
 def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
@@ -247,10 +297,8 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
 
     Parameters
     ----------
-    x
-        float32 `(n, d)`.
-    z
-        float32 `(n, k, d)`: the neighbours of each.
+    x, z
+        float32 `(n, d)` and `(n, k, d)`: points, and the neighbours of each.
     ridge
         λ relative to the mean squared deviation of the neighbours; at least 1e-6 is used, so that 0 means the
         orthogonal projection wherever the neighbours span all their dimensions well.
@@ -259,15 +307,16 @@ def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:
     -------
     float32 `(n, d)`: :math:`\bar z + V^\top (V V^\top + \lambda I)^{-1} V (x - \bar z)`.
     """
+    if z.shape[1] == 1:
+        return z[:, 0]
     v = z - z[:, :1]  # (n, k, d); exactly zero for copies of one point
     mean = v.mean(axis=1)
     centre = z[:, 0] + mean
     v -= mean[:, None]
     gram = (v @ v.swapaxes(1, 2)).astype(np.float64)  # (n, k, k)
     spread = np.trace(gram, axis1=1, axis2=2) / z.shape[1]
-    penalty = np.maximum(ridge, LEAST_RIDGE) * spread + (
-        spread == 0
-    )  # copies of one point span nothing: any penalty will do
+    penalty = np.maximum(ridge, LEAST_RIDGE) * spread
+    penalty[spread == 0] = 1  # copies of one point span nothing: any penalty will do
     along = np.einsum("nkd,nd->nk", v, x - centre).astype(np.float64)
     weight = np.linalg.solve(gram + penalty[:, None, None] * np.eye(z.shape[1]), along[..., None])[..., 0]  # (n, k)
     return centre + np.einsum("nkd,nk->nd", v, weight.astype(np.float32))

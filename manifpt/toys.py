@@ -1,7 +1,15 @@
-r"""Manifolds whose truth is known: the foot point of any point is computed, not estimated.
+r"""Toy manifolds whose foot points are computed exactly, so that estimates can be compared with the truth.
 
-It is :math:`x_p = \arg\min_{y \in M} \|y - x\|_2` for the closed set M, the :math:`x_p` of the paper's Figure 1. Every
-estimate of it can be held against the truth here. Lengths have no unit; curvatures are near 1, or 0.
+The foot point is :math:`x_p = \arg\min_{y \in M} \|y - x\|_2` for the closed set M, as in the paper's Figure 1. Lengths
+have no unit; curvatures are near 1, or 0.
+
+Examples
+--------
+>>> x, foot = circle().beside(5, height=0.25, seed=0)
+>>> np.linalg.norm(x - foot, axis=1).round(6)
+array([0.25, 0.25, 0.25, 0.25, 0.25])
+>>> sphere().foot([[0.0, 0.0, 3.0]])
+array([[0., 0., 1.]])
 """
 
 from collections.abc import Callable
@@ -12,8 +20,8 @@ from sklearn.datasets import make_swiss_roll
 
 from manifpt.utils.errors import InputError
 
-ROLL_UNIT = 10  # scikit-learn's swiss roll is this much larger than ours
-ROLL_TURN = (1.5 * np.pi, 4.5 * np.pi)  # from which to which angle t the spiral (t cos t, t sin t) runs
+ROLL_UNIT = 10  # scikit-learn's swiss roll is that many times larger than ours
+ROLL_TURN = (1.5 * np.pi, 4.5 * np.pi)  # first and last angle t of the spiral (t cos t, t sin t)
 ROLL_WIDTH = 21.0
 
 
@@ -23,14 +31,12 @@ class Toy:
 
     Attributes
     ----------
-    name
-        What figures and tables call it.
-    dimension
-        Intrinsic dimension d.
+    name, dimension
+        Name in figures and tables, and intrinsic dimension d.
     draw
-        From a number n and a `numpy.random.Generator` to n independent points of M, float64 `(n, D)`.
+        Function of a number n and a `numpy.random.Generator`; returns n independent points of M, float64 `(n, D)`.
     project
-        From float64 `(n, D)` to the foot points, float64 `(n, D)`.
+        Function of points, float64 `(n, D)`; returns their foot points, float64 `(n, D)`.
     """
 
     name: str
@@ -39,30 +45,27 @@ class Toy:
     project: Callable[[np.ndarray], np.ndarray]
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Draw n points of M, float32 `(n, D)`, all that an estimator gets to know."""
+        """Draw n points of M, float32 `(n, D)`, as an estimator gets them."""
         return self.draw(n, np.random.default_rng(seed)).astype(np.float32)
 
     def foot(self, x: np.ndarray) -> np.ndarray:
-        """True foot points of any points `(n, D)`, float64 `(n, D)`; `InputError` where there is no single one."""
+        """Compute the foot points of any points `(n, D)`: float64 `(n, D)`; `InputError` where there are several."""
         return self.project(np.asarray(x, np.float64))
 
     def beside(self, n: int, *, height: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        r"""Points at a given distance from M, as a generator would make them, with their foot points.
+        r"""Draw n points at a given distance from M, as a generator would make them, with their foot points.
 
-        A point of M is moved by `height` in a random direction u, and then along its normal to the height wanted:
+        A point m of M is moved by h in a random direction u, and then along the normal to the distance h:
         :math:`x = x_p + h (y - x_p) / \|y - x_p\|` with :math:`y = m + h u`.
 
         Parameters
         ----------
         height
-            Distance h ≥ 0 to M, below its reach: 1 for spheres, about 0.3 for the swiss roll.
+            Distance h ≥ 0 to M, less than its reach, which is 1 for spheres and about 0.3 for the swiss roll.
 
         Returns
         -------
-        x
-            float32 `(n, D)`.
-        foot
-            float64 `(n, D)`.
+        The points, float32 `(n, D)`, and their foot points, float64 `(n, D)`.
         """
         rng = np.random.default_rng(seed)
         points = self.draw(n, rng)
@@ -74,30 +77,28 @@ class Toy:
 
 
 def sphere(dimension: int = 2) -> Toy:
-    r"""The unit sphere in :math:`\mathbb R^{d+1}`, uniform; :math:`x_p = x / \|x\|`, of which the centre has none."""
+    r"""Uniform distribution on the unit sphere in :math:`\mathbb R^{d+1}`; :math:`x_p = x / \|x\|`."""
 
     def draw(n: int, rng: np.random.Generator) -> np.ndarray:
         return _unit(rng.normal(size=(n, dimension + 1)))
 
     def project(x: np.ndarray) -> np.ndarray:
         if (centre := ~x.any(axis=1)).any():
-            raise InputError(
-                f"x: row {centre.argmax()} is the centre of the sphere; a point with one foot point expected"
-            )
+            raise InputError(f"x: row {centre.argmax()} is the centre of the sphere; another point expected")
         return _unit(x)
 
     return Toy("circle" if dimension == 1 else "sphere", dimension, draw, project)
 
 
 def circle() -> Toy:
-    """The unit circle in the plane, uniform."""
+    """Uniform distribution on the unit circle in the plane."""
     return sphere(1)
 
 
 def subspace(dimension: int = 3, ambient: int = 20, *, seed: int = 0) -> Toy:
-    r"""A cube :math:`[-1, 1]^d` in a random d-dimensional subspace of :math:`\mathbb R^D`, uniform.
+    r"""Uniform distribution on a cube :math:`[-1, 1]^d` in a random d-dimensional subspace of :math:`\mathbb R^D`.
 
-    With orthonormal columns B of the subspace :math:`x_p = B\,\mathrm{clip}(B^\top x, -1, 1)`. It has no curvature.
+    If the columns of B are an orthonormal basis of the subspace, :math:`x_p = B\,\mathrm{clip}(B^\top x, -1, 1)`.
     """
     if not 1 <= dimension <= ambient:
         raise InputError(f"dimension: {dimension}; 1 to ambient = {ambient} expected")
@@ -112,8 +113,8 @@ def subspace(dimension: int = 3, ambient: int = 20, *, seed: int = 0) -> Toy:
 def swiss_roll() -> Toy:
     r"""scikit-learn's swiss roll, ten times smaller: :math:`(t \cos t, 21 u, t \sin t) / 10` for t from 1.5 π to 4.5 π.
 
-    t and u are uniform, so the inner turns are denser. Its foot point: the nearest of a grid of t, the grid made finer
-    around it until t is known to 1e-8; the width is clipped.
+    t and u are uniform, so the inner turns are denser. The foot point is the nearest point of a grid of t, which is
+    refined around it until t is known to 1e-8; across the width, x is clipped.
     """
 
     def draw(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -37,13 +37,13 @@ table2(gm, {"all": [5]}, **options, epochs=1, path=Path("table.csv"))
 ZOO = """
 import sys
 from pathlib import Path
-from manifpt.nn import training
-from manifpt.zoo import publish
-from manifpt.zoo.train import train
-training.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
-publish.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
-publish.quality = lambda images, real: {"mean": images.mean()}
-publish.publish(train("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm")), n=200)
+from manifpt.nn import train as loop
+from manifpt.zoo import train
+loop.SAVE_EVERY = 0.1  # seconds; so short a training would be over before it is saved for the first time
+train.yardsticks = lambda real: {}  # these two take most of the time, and write nothing
+train.quality = lambda images, real: {"mean": images.mean()}
+checkpoint = train.train_generator("dcgan", dataset="gm-fashion", steps=int(sys.argv[1]), out=Path("gm"))
+train.publish(checkpoint, n=200)
 """
 COMMANDS = {
     "projection": [*MANIFPT, "fingerprint", *EXAMPLE, "--estimator", "tangent", "--out", "fp.npz"],
@@ -119,7 +119,7 @@ def results(folder: Path) -> dict[str, object]:
 def everything(folder: Path) -> set[str]:
     """Every file of a run, those of its home and temporary ones included, by its path in the folder.
 
-    But for locks, which stay for the next run, and whose names depend on the folder.
+    Locks are left out: they stay for the next run.
     """
     there = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(folder)) for path in there}

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from manifpt.nn import training
-from manifpt.nn.training import Training, random_batches
+from manifpt.nn.train import Training, descend, random_batches, run_training, state_path
 from manifpt.utils.compute import seeded
 
 
@@ -21,10 +20,7 @@ def toy_task(seed=0):
 
     def update(images, step):
         loss = (network(images + torch.randn_like(images)) - images).square().mean() * (1 + step)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return {"loss": loss.item()}
+        return {"loss": descend(optimiser, loss)}
 
     return Training({"network": network}, {"adam": optimiser}, update, "network", decay=0.5)
 
@@ -47,6 +43,6 @@ def batches(fatal=None, taken=None):
 def run(folder, batch=None, *, steps=7, seed=0, settings=None):
     """Train the toy task with its state in `folder`; returns the task."""
     task = toy_task()
-    settings = settings or {"steps": steps}
-    training.train(task, batch or batches(), steps=steps, seed=seed, settings=settings, folder=folder)
+    path = state_path(folder, settings or {"steps": steps}, task)
+    run_training(task, batch or batches(), steps=steps, seed=seed, path=path)
     return task

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from manifpt.attribution import Attributor
-from manifpt.nn import recipes
-from manifpt.nn.classifiers import Pointwise, build
+from manifpt.nn import train as loop
+from manifpt.nn.classifiers import SCHEDULES, Pointwise, Schedule, build_classifier, train_classifier
 from manifpt.utils.errors import InputError
 
 FAST = {"batch_size": 8, "epochs": 3}
@@ -24,7 +25,7 @@ def one_thread():
 @pytest.fixture(autouse=True, scope="module")
 def few_steps():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "short", replace(recipes.RECIPES["short"], steps=4))
+        patch.setitem(SCHEDULES, "short", replace(SCHEDULES["short"], steps=4))
         yield
 
 
@@ -87,12 +88,12 @@ def test_probabilities_and_features(fitted):
 
 
 def test_parameters_are_those_of_the_released_network():
-    network = build("cifar-resnet", classes=14, mean=np.zeros((3, 1, 1)), sd=np.ones((3, 1, 1)))
+    network = build_classifier("cifar-resnet", classes=14, mean=np.zeros((3, 1, 1)), sd=np.ones((3, 1, 1)))
     assert sum(p.numel() for p in network.parameters()) == 272_638
 
 
 def test_resnet50_takes_any_number_of_channels():
-    network = build("resnet50", classes=3, mean=np.zeros((6, 1, 1)), sd=np.ones((6, 1, 1))).eval()
+    network = build_classifier("resnet50", classes=3, mean=np.zeros((6, 1, 1)), sd=np.ones((6, 1, 1))).eval()
     with torch.inference_mode():
         artifacts = torch.ones(2, 6, 32, 32)
         assert network(artifacts).shape == (2, 3)
@@ -106,29 +107,6 @@ def test_pointwise_is_a_convolution(stride):
     pointwise.load_state_dict(convolution.state_dict())
     x = torch.randn(2, 5, 9, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(pointwise(x), convolution(x))
-
-
-def test_imagenet_filters_keep_the_scale_of_grey_images(monkeypatch):
-    from torchvision.models import resnet50
-
-    from manifpt.nn import classifiers
-
-    weights = resnet50().state_dict()
-    monkeypatch.setattr(classifiers, "_imagenet", lambda: dict(weights))
-    grey = build("resnet50", classes=2, mean=np.zeros((1, 1, 1)), sd=np.ones((1, 1, 1)), weights="imagenet").body.conv1
-    colour = weights["conv1.weight"]
-    x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    expected = nn.functional.conv2d(x.expand(1, 3, 32, 32), colour, stride=2, padding=3)
-    torch.testing.assert_close(grey(x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_imagenet_weights_out_of_reach_name_the_remedy(monkeypatch):
-    def unreachable(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr("torchvision.models.ResNet50_Weights.get_state_dict", unreachable)
-    with pytest.raises(InputError, match=r"resnet50-.*\.pth.*checkpoints.*weights=None"):
-        Attributor("resnet50", weights="imagenet").fit(*images())
 
 
 def test_standardisation_is_that_of_the_training_set_and_survives_constants():
@@ -156,8 +134,8 @@ def test_best_epoch_is_kept_and_of_equals_the_earliest(monkeypatch):
 
     network = nn.Linear(2, 1)
     inputs = torch.ones(4, 2)
-    recipe = recipes.Schedule(epochs=4, batch_size=2, learning_rate=0.1, steps=2)
-    history, best = recipes.train(network, recipe, 4, lambda rows: network(inputs[rows]).mean(), evaluate, seed=0)
+    recipe = Schedule(epochs=4, batch_size=2, learning_rate=0.1, steps=2)
+    history, best = train_classifier(network, recipe, 4, lambda rows: network(inputs[rows]).mean(), evaluate, seed=0)
     assert best == 2
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
     assert torch.equal(network.weight, seen[1])
@@ -171,16 +149,16 @@ def test_without_validation_the_last_epoch_is_kept():
 
 
 def test_released_recipe():
-    recipe = recipes.RECIPES["released"]
+    recipe = SCHEDULES["released"]
     assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (180, 36, 0.1)
-    rates = [recipe.learning_rate * recipe.factor((epoch + 0.5) / 180) for epoch in range(180)]
+    rates = [recipe.learning_rate * recipe.factor(epoch, 180) for epoch in range(180)]
     np.testing.assert_allclose(rates, np.repeat([0.1, 0.01, 0.001], [100, 50, 30]))
     assert sorted(recipe.rows(72, seed=0, epoch=1).flat) == list(range(72))
     assert isinstance(recipe.optimiser(nn.Linear(1, 1)), torch.optim.SGD)
 
 
 def test_rows_differ_between_epochs_and_seeds_only():
-    recipe = recipes.RECIPES["short"]
+    recipe = SCHEDULES["short"]
     rows = recipe.rows(50, seed=0, epoch=1)
     assert rows.shape == (recipe.steps, recipe.batch_size)
     assert (np.bincount(rows.ravel(), minlength=50) >= rows.size // 50).all()
@@ -208,27 +186,34 @@ def test_saved_and_loaded_is_the_same(fitted, tmp_path):
     artifacts, _ = images(seed=4)
     assert (loaded.predict_proba(artifacts) == fitted.predict_proba(artifacts)).all()
     assert (loaded.predict(artifacts) == fitted.predict(artifacts)).all()
-    assert loaded.settings == fitted.settings
+    assert loaded.get_params() == fitted.get_params()
     assert loaded.history_ == fitted.history_
     assert loaded.best_epoch_ == fitted.best_epoch_
 
 
-def test_an_interrupted_training_resumes_to_the_same_result(fitted, tmp_path, monkeypatch):
-    epoch = recipes._epoch
+@pytest.mark.parametrize("fatal", [2, 9])
+def test_an_interrupted_training_resumes_to_the_same_result(fitted, tmp_path, monkeypatch, fatal):
+    """In the first epoch of four steps, and in the third."""
+    loss, steps = Attributor._loss, []
 
     def killed(*arguments):
-        if arguments[-1] == 3:
+        if len(steps) == fatal:
             raise KeyboardInterrupt
-        return epoch(*arguments)
+        return note(*arguments)
 
-    monkeypatch.setattr(recipes, "_epoch", killed)
+    def note(*arguments):
+        steps.append(len(steps))
+        return loss(*arguments)
+
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
+    monkeypatch.setattr(Attributor, "_loss", killed)
     with pytest.raises(KeyboardInterrupt):
         Attributor(**FAST).fit(*images(), val=images(seed=1), resume=tmp_path)
-    done = []
-    monkeypatch.setattr(recipes, "_epoch", lambda *arguments: done.append(arguments[-1]) or epoch(*arguments))
+    monkeypatch.setattr(Attributor, "_loss", note)
     resumed = Attributor(**FAST).fit(*images(), val=images(seed=1), resume=tmp_path)
-    assert done == [3]
+    assert len(steps) == 3 * 4
     assert resumed.history_ == fitted.history_
+    assert resumed.best_epoch_ == fitted.best_epoch_
     artifacts, _ = images(seed=4)
     assert (resumed.predict_proba(artifacts) == fitted.predict_proba(artifacts)).all()
     assert len(list(tmp_path.iterdir())) == 1
@@ -250,9 +235,8 @@ def test_a_state_is_not_taken_up_with_other_settings_or_data(tmp_path):
     ("options", "message"),
     [
         ({"network": "vgg"}, "network: 'vgg'.*resnet50"),
-        ({"recipe": "long"}, "recipe: 'long'.*released"),
+        ({"schedule": "long"}, "schedule: 'long'.*released"),
         ({"precision": "fp16"}, "precision: 'fp16'.*bf16"),
-        ({"weights": "imagenet"}, "weights: 'imagenet'.*resnet50"),
         ({"epochs": 0}, "epochs: 0.*from 1"),
         ({"batch_size": 1}, "batch_size: 1.*from 2"),
         ({"seed": -1}, "seed: -1"),
@@ -263,7 +247,7 @@ def test_a_state_is_not_taken_up_with_other_settings_or_data(tmp_path):
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(InputError, match=message):
-        Attributor(**options)
+        Attributor(**options).check()
 
 
 def wrong_data():
@@ -294,7 +278,7 @@ def wrong_data():
 
 @pytest.mark.parametrize("case", wrong_data())
 def test_wrong_data_is_refused_before_training(case, monkeypatch):
-    monkeypatch.setattr("manifpt.attribution.train", lambda *_, **__: pytest.fail("training started"))
+    monkeypatch.setattr("manifpt.attribution.train_classifier", lambda *_, **__: pytest.fail("training started"))
     artifacts, labels, val, message = wrong_data()[case]
     with pytest.raises(InputError, match=message):
         Attributor().fit(artifacts, labels, val=val)
@@ -312,11 +296,9 @@ def test_prediction_of_other_data_or_before_training_is_refused(fitted, tmp_path
     for other in (artifacts[:, :1], artifacts[..., :4], artifacts.reshape(40, -1)):  # (n, 3 h w) at last
         with pytest.raises(InputError, match=r"expected, as in training"):
             fitted.predict(other)
-    with pytest.raises(InputError, match="labels: 'vae'"):
-        fitted.score(artifacts, np.full(40, "vae"))
     unfitted = Attributor()
     for call in (unfitted.predict, unfitted.features, unfitted.predict_proba, unfitted.save):
-        with pytest.raises(InputError, match="not trained yet"):
+        with pytest.raises(NotFittedError, match="Attributor instance is not fitted yet"):
             call(artifacts)
     assert not list(tmp_path.iterdir())
 

@@ -26,12 +26,12 @@ from manifpt.attribution import Attributor
 from manifpt.cli import app
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.fingerprints import Fingerprint
-from manifpt.folders.own import load_fingerprints
-from manifpt.folders.survey import survey
-from manifpt.folders.tracing import train
+from manifpt.folders.classifier import train_classifier
+from manifpt.folders.fingerprint import load_fingerprints, write_fingerprints
+from manifpt.folders.survey import Stream, survey_folders
 from manifpt.manifold import Manifold
 from manifpt.zoo.dataset import load_gm
-from manifpt.zoo.sample import sample
+from manifpt.zoo.sample import sample_images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), np.uint8)
 LABELS = ["a", "b"] * 15
@@ -41,8 +41,8 @@ LABELS = ["a", "b"] * 15
 def good(tmp_path_factory):
     """Good folders with a classifier, ``clf``, trained on them for one epoch."""
     folder = own_images.make(tmp_path_factory.mktemp("good"))
-    found = survey.survey(folder / "real", folder / "generated")
-    train(found, Manifold(), folder / "clf", epochs=1)
+    found = survey_folders(folder / "real", folder / "generated")
+    train_classifier(found, Manifold(), folder / "clf", epochs=1)
     return folder
 
 
@@ -186,7 +186,7 @@ PICTURES = {  # what is wrong with one file or folder: how it comes about, what 
     "dangling link": (linked("real/bad.png", "gone.png"), "real/bad.png: cannot be read as an image"),
     "link to itself": (linked("real/bad.png", "bad.png"), "real/bad.png: cannot be read as an image"),
     "a pipe": (lambda here: os.mkfifo(here / "real/bad.png"), "real/bad.png: no regular file; remove it, or give it"),
-    "folder loop": (linked("generated/a/again", ".."), "which is read already; remove the link that leads there twice"),
+    "folder loop": (linked("generated/a/again", ".."), "which is already read; remove this link"),
     "in two models": (
         copied("generated/a/000.png", "generated/b/x.png"),
         "b/x.png: the same image as generated/a/000.png; one",
@@ -205,7 +205,6 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "size": ("--size 7", as_it_is, FINGERPRINT, "size: 7; a whole number from 8 on expected"),
     "rule": ("--rule pad", as_it_is, FINGERPRINT, "rule 'pad' is unknown; choose one of centre-crop, patches, resize"),
-    "workers": ("--workers 0", as_it_is, FINGERPRINT, "workers: 0; a whole number from 1 on expected"),
     "estimator": ("--estimator best", as_it_is, FINGERPRINT, "estimator 'best': choose one of nearest, tangent"),
     "denoiser": (
         "--estimator denoiser",
@@ -229,7 +228,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
     ),
     "no npz": ("--out real/000.png", as_it_is, FINGERPRINT, "real/000.png: a .npz file is written; use a name that"),
     "no csv": ("--csv real/000.png", as_it_is, PREDICT, "real/000.png: a .csv file is written; use a name that ends"),
-    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "k must be a whole number from 1"),
+    "no k": ("--estimator tangent --k 0", as_it_is, FINGERPRINT, "n_neighbors must be a whole number from 1"),
     "out a folder": ("", made("new/fp.npz"), FINGERPRINT, "new/fp.npz: is a folder; the name of a file expected"),
     "out in a file": (
         "",
@@ -251,7 +250,7 @@ COMMANDS = {  # what is wrong with the words, or with what they name
         "--out clf",
         as_it_is,
         TRAIN,
-        "clf: holds a classifier already; name another folder, or remove",
+        "clf: holds settings.json; a new or empty folder expected",
     ),
     "out a file": ("--out real/000.png", as_it_is, TRAIN, "real/000.png: is a file; the name of a folder expected"),
     "no classifier": ("", lambda here: shutil.rmtree(here / "clf"), PREDICT, "clf/settings.json: no classifier"),
@@ -313,6 +312,10 @@ def pickled(here):
     return here / "clf/x.safetensors"
 
 
+def of_a_function(here):
+    return write_fingerprints(survey_folders(here / "real", here / "generated"), Manifold(np.negative), here / "x.npz")
+
+
 CALLS = {  # a call of the package, given the folder; what the line says
     "NaN": (lambda _: Attributor().fit(*spoilt(artifacts=with_one(np.nan)).values()), "artifacts: NaN or infinite"),
     "infinity": (
@@ -341,17 +344,23 @@ CALLS = {  # a call of the package, given the folder; what the line says
     ),
     "words": (
         lambda _: Fingerprint("m", "rgb", "nearest", [["a"]]),
-        "artifacts: <U1 of shape (1, 1); at least 1 point",
+        "artifacts: <U1 of shape (1, 1); 1 or more points",
     ),
-    "dtype": (lambda _: Manifold().fit(IMAGES / 255), "reference: a uint8 numpy array expected, not float64"),
-    "shape": (lambda _: Manifold().fit(IMAGES[:, 0]), "reference: shape (n, c, h, w) with n > 0 and c 1 or 3 expected"),
+    "dtype": (
+        lambda _: Manifold().fit(IMAGES / 1.0),
+        "X: floats from 0 to 255; floats in [0, 1] expected: perhaps x / 255",
+    ),
+    "shape": (
+        lambda _: Manifold().fit(IMAGES[0, 0]),
+        "X: shape (8, 8) may be a single image; a batch expected: x[None]",
+    ),
     "channels": (
         lambda _: Manifold().fit(IMAGES).project(IMAGES.repeat(3, axis=1)),
         "images: shape (n, 1, 8, 8) as the reference set expected, not (30, 3, 8, 8)",
     ),
     "neighbours": (
         lambda _: Manifold(estimator="tangent").fit(IMAGES),
-        "k = 64 neighbours, but the reference set has 30 images",
+        "n_neighbors: 64, but the reference set has 30 images",
     ),
     "across splits": (
         lambda _: check_disjoint(train=IMAGES[:9], test=IMAGES[8:]),
@@ -361,6 +370,11 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda here: load_real("folder", path=here / "generated/a"),
         "6 distinct images; at least 24 are",
     ),
+    "no workers": (
+        lambda here: survey_folders(here / "real", here / "generated", workers=0),
+        "workers: 0; a whole number from 1 on expected",
+    ),
+    "no name": (of_a_function, "manifold: its space is <ufunc 'negative'>; one that has a name expected"),
     "list as name": (lambda _: load_real(["a"]), "name ['a'] is unknown; choose one of fashion-mnist"),
     "list as split": (lambda _: load_real("photos", split=["a"]), "split ['a'] is unknown; choose one of reference"),
     "load None": (lambda _: Attributor.load(None), "checkpoint: the path of a file or folder expected, not None"),
@@ -372,7 +386,7 @@ CALLS = {  # a call of the package, given the folder; what the line says
         lambda here: Attributor.load(pickled(here)),
         "x.safetensors: not a checkpoint of this package",
     ),
-    "text as n": (lambda _: sample("nowhere", "2"), "n must be at least 1, not '2'; a whole number expected"),
+    "text as n": (lambda _: sample_images("nowhere", "2"), "n must be at least 1, not '2'; a whole number expected"),
     "objects": (lambda here: Fingerprint.load(objects(here)), "x.npz: not a fingerprint"),
     "objects in all": (lambda here: load_fingerprints(objects(here)), "x.npz: no fingerprints"),
     "fingerprints None": (
@@ -397,7 +411,7 @@ def refuse(*_):
 
 def check(monkeypatch, capsys, here, action, message):
     """The whole rule: code 2, one line, what it says, and a folder in which nothing has changed."""
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     before = own_images.state(here)
     code, line = verdict(monkeypatch, capsys, action)
     assert message in line
@@ -424,12 +438,12 @@ def test_bad_call(monkeypatch, capsys, here, call, message):
     assert (code, line.count("\n")) == (2, 1)
 
 
-def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here):
+def test_weights_that_are_not_here_are_said_before_any_image_is_read(monkeypatch, capsys, here, tmp_path_factory):
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
-    monkeypatch.setattr("manifpt.embeddings.urlopen", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     (here / "real/bad.png").write_text("never read")
     message = "space 'sl:resnet50': weights are not on this machine and not downloadable"
     check(monkeypatch, capsys, here, f"{FINGERPRINT} --space sl:resnet50", message)
@@ -455,7 +469,7 @@ def test_what_one_has_no_right_to_is_named(monkeypatch, capsys, here, name, aske
         return real(path, *words, **options)
 
     monkeypatch.setattr(asked, refused)
-    monkeypatch.setattr(survey.Stream, "rows", refuse)
+    monkeypatch.setattr(Stream, "rows", refuse)
     code, line = verdict(monkeypatch, capsys, TRAIN)
     assert f"manifpt: {name}" in line
     assert "ermission denied" in line
@@ -471,7 +485,8 @@ def test_full_disk_leaves_what_was_there(monkeypatch, capsys, here):
         code, line = verdict(monkeypatch, capsys, "fingerprint real generated --out fp.npz")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert (code, line) == (2, "manifpt: fp.npz: cannot be written (File too large); make room or name another place\n")
+    expected = f"manifpt: {here}/fp.npz: cannot be written (File too large); make room or name another place\n"
+    assert (code, line) == (2, expected)
     assert own_images.state(here) == before
 
 

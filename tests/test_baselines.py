@@ -6,10 +6,10 @@ import torch
 
 from manifpt import baselines
 from manifpt.baselines import durall20, dzanic20, marra19, mccloskey18, nataraj19, wang20, yu19
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import intensity
 from manifpt.data import pictures
 from manifpt.data.real import load_real
-from manifpt.nn.classifiers import build
+from manifpt.nn.classifiers import build_classifier
 from manifpt.utils.errors import InputError
 
 
@@ -170,7 +170,7 @@ def test_yu19_adds_mirror_images(noise):
 @pytest.mark.parametrize(("name", "width"), [("xception", 128), ("yu", 128)])
 @pytest.mark.parametrize(("c", "size"), [(1, 32), (3, 64)])
 def test_networks_of_the_baselines(name, width, c, size):
-    network = build(name, classes=5, mean=np.zeros((c, 1, 1)), sd=np.ones((c, 1, 1)))
+    network = build_classifier(name, classes=5, mean=np.zeros((c, 1, 1)), sd=np.ones((c, 1, 1)))
     batch = torch.randn(4, c, size, size)
     assert network.features(batch).shape == (4, width)
     assert network(batch).shape == (4, 5)
@@ -207,8 +207,8 @@ class TestProtocol:
     @pytest.mark.parametrize(
         ("images", "labels", "message"),
         [
-            (np.zeros((4, 1, 32, 32)), list("abab"), "uint8"),
-            (np.zeros((4, 32, 32), np.uint8), list("abab"), "shape"),
+            (np.zeros((4, 1, 32, 32), int), list("abab"), "of type int64; uint8"),
+            (np.zeros((4, 2, 32, 32), np.uint8), list("abab"), "shape"),
             (np.zeros((4, 1, 32, 32), np.uint8), list("aba"), "labels"),
             (np.zeros((4, 1, 32, 32), np.uint8), list("aaaa"), "two at least"),
         ],

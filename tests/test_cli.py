@@ -7,8 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import manifpt
 from manifpt.cli import app
-from manifpt.utils import files, paths
+from manifpt.data import mosaics
+from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 
 
@@ -69,6 +71,11 @@ def test_wrong_usage_is_code_2(monkeypatch, capsys):
         ("--debgu reproduce", "No such option: --debgu"),
         ("reproduce --jobs 0", "Invalid value for '--jobs': "),
         ("reproduce --jobs two", "Invalid value for '--jobs': "),
+        ("zoo train dcgan --jobs 0", "Invalid value for '--jobs': "),
+        ("synthesis train-models --jobs 0", "Invalid value for '--jobs': "),
+        ("fingerprint real generated --out fp.npz --workers 0", "Invalid value for '--workers': "),
+        ("attribute train real generated --out clf --workers 0", "Invalid value for '--workers': "),
+        ("attribute predict clf images --csv out.csv --workers 0", "Invalid value for '--workers': "),
         ("fingerprint real", "Missing argument 'generated'; `manifpt fingerprint --help`"),
         ("fingerprint real generated", "Missing option '--out'; `manifpt fingerprint --help`"),
         ("attribute train real generated more --out clf", "(more); `manifpt attribute train --help`"),
@@ -92,6 +99,28 @@ def test_a_group_without_words_shows_its_help(monkeypatch, capsys, words):
     assert "Commands:" in "".join(capsys.readouterr())
 
 
+def test_python_m_manifpt_is_manifpt_and_shows_its_version():
+    shown = subprocess.run([sys.executable, "-m", "manifpt", "--version"], check=True, capture_output=True, text=True)
+    assert shown.stdout == f"manifpt {manifpt.__version__}\n"
+
+
+def test_a_shell_completes_commands_and_options(monkeypatch, capsys):
+    """What the shell asks, once `manifpt --install-completion` has told it to."""
+    monkeypatch.setenv("_MANIFPT_COMPLETE", "complete_bash")
+    for typed, offered in (("manifpt zoo ", "list\ntrain\nsample\n"), ("manifpt data fetch --h", "--help\n")):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+        assert main(monkeypatch) == 0
+        assert capsys.readouterr().out == offered
+
+
+def test_the_script_for_a_shell_is_printed(monkeypatch, capsys):
+    """What `manifpt --show-completion` prints, where the name of the shell can be found out."""
+    monkeypatch.setenv("_MANIFPT_COMPLETE", "source_bash")
+    assert main(monkeypatch) == 0
+    assert "complete -o default -F _manifpt_completion manifpt" in capsys.readouterr().out
+
+
 def test_another_failure_is_code_1(monkeypatch, capsys):
     def broken(*_, **__):
         raise OSError("disk full")
@@ -112,7 +141,7 @@ def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert "a .png file is written; use a name that ends so" in capsys.readouterr().err
     assert main(monkeypatch, "data", "fetch", "nonsense") == 2
     assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", str(tmp_path / "a.png"), "-n", "3") == 0
-    assert files.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
+    assert mosaics.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
 
 
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):

@@ -77,3 +77,9 @@ def test_tasks_are_spread_over_processes_that_share_the_threads():
     for jobs in (1, 2):
         with pytest.raises(FileNotFoundError):
             list(spread(threads, [0, 2], jobs))
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 1.5, "2", None])
+def test_jobs_that_are_no_number_of_processes_are_refused(jobs):
+    with pytest.raises(InputError, match=r"jobs: .*; a whole number from 1 on expected"):
+        spread(threads, [1], jobs)

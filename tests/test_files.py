@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import pickle
@@ -5,10 +6,8 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from manifpt.utils import files
@@ -26,7 +25,6 @@ def test_atomic_writes_whole_file_in_new_folder(tmp_path):
         assert not path.exists()
         assert (temporary.parent, temporary.suffix) == (path.parent, ".csv")
     assert path.read_text() == "a,b"
-    assert path.stat().st_mode & 0o777 == 0o644
     assert names(path.parent) == ["table.csv"]
 
 
@@ -42,7 +40,7 @@ def test_atomic_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_atomic_removes_what_a_killed_writer_left(tmp_path):
     path = tmp_path / "table.csv"
     code = (
-        "import os, signal; from manifpt import files\n"
+        "import os, signal; from manifpt.utils import files\n"
         f"with files.atomic({str(path)!r}) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -53,11 +51,98 @@ def test_atomic_removes_what_a_killed_writer_left(tmp_path):
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_atomic_keeps_the_temporary_file_of_a_living_writer(tmp_path):
-    living = tmp_path / f".table.{os.getppid()}.part.csv"
-    living.write_text("in work")
+def test_writers_of_one_file_at_once_keep_apart_whatever_their_process_numbers(tmp_path, monkeypatch):
+    """As in two containers, where process numbers repeat: the last to end wins, and nothing is lost on the way."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    path = tmp_path / "table.csv"
+    with files.atomic(path) as first:
+        first.write_text("first")
+        with files.atomic(path) as second:
+            assert first != second
+            second.write_text("second")
+        assert path.read_text() == "second"
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_temporary_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, taken = fcntl.flock, []
+
+    def removed_at_first(descriptor, how):
+        if not taken:
+            next(tmp_path.glob(".table.*")).unlink()
+        taken.append(descriptor)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_at_first)
     files.write_text(tmp_path / "table.csv", "whole")
-    assert living.read_text() == "in work"
+    assert (tmp_path / "table.csv").read_text() == "whole"
+    assert len(taken) == 2
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def rights(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_secrets_are_their_owners_alone_and_other_files_follow_the_umask(tmp_path, umask):
+    secret, table = tmp_path / "keys.json", tmp_path / "table.csv"
+    with files.atomic(secret, private=True) as temporary:
+        assert rights(temporary) == 0o600
+        temporary.write_text("{}")
+    files.write_text(table, "a,b")
+    assert (rights(secret), rights(table)) == (0o600, 0o666 & ~umask)
+
+
+def test_rights_are_kept_and_never_widened(tmp_path, umask):
+    path = tmp_path / "keys.json"
+    for before, private, after in [(0o600, False, 0o600), (0o640, False, 0o640), (0o644, True, 0o600)]:
+        path.write_text("{}")
+        path.chmod(before)
+        files.write_text(path, "{...}", private=private)
+        assert rights(path) == after
+
+
+def test_the_target_of_a_symbolic_link_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "store").mkdir()
+    target, link = tmp_path / "store" / "keys.json", tmp_path / "keys.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    files.write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == link.read_text() == "new"
+    assert names(target.parent) == ["keys.json"]
+
+
+ADD = """
+import sys
+from pathlib import Path
+from manifpt.utils import files
+path, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(25):
+    with files.locked(path):
+        files.write_text(path, path.read_text() + f"{name}{number}\\n", private=True)
+"""
+
+
+def test_two_homes_that_share_a_file_lose_nothing(tmp_path):
+    registry = tmp_path / "shared" / "keys.json"
+    files.write_text(registry, "")
+    adders = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADD, str(registry), name], env=os.environ | {"MANIFPT_HOME": str(tmp_path / name)}
+        )
+        for name in "ab"
+    ]
+    assert [adder.wait() for adder in adders] == [0, 0]
+    assert sorted(registry.read_text().split()) == sorted(f"{name}{number}" for name in "ab" for number in range(25))
 
 
 def test_atomic_is_not_disturbed_by_foreign_hidden_files(tmp_path):
@@ -141,55 +226,3 @@ def test_foreign_and_damaged_checkpoints_are_refused_by_name(tmp_path, write):
     write(path)
     with pytest.raises(InputError, match=r"strange\.safetensors.*expected"):
         files.load_tensors(path)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("n", [1, 50, 73])
-def test_mosaic_round_trip(tmp_path, noise, channels, n):
-    path = tmp_path / "mosaic.png"
-    images = noise(n, channels)
-    files.save_mosaic(path, images)
-    found = files.load_mosaic(path, n)
-    assert (found.dtype, found.shape) == (np.uint8, images.shape)
-    assert (found == images).all()
-    assert (files.load_mosaic(path, 1) == images[:1]).all()
-
-
-def test_mosaic_is_a_picture_of_fifty_tiles_a_row_read_left_to_right(tmp_path, noise):
-    images = noise(51, 3, size=8)
-    files.save_mosaic(tmp_path / "mosaic.png", images)
-    with Image.open(tmp_path / "mosaic.png") as picture:
-        pixels = np.asarray(picture)
-    assert pixels.shape == (16, 400, 3)
-    assert (pixels[:8, 8:16] == images[1].transpose(1, 2, 0)).all()
-    assert (pixels[8:, :8] == images[50].transpose(1, 2, 0)).all()
-    assert not pixels[8:, 8:].any()
-    assert (files.load_mosaic(tmp_path / "mosaic.png", 51, size=8) == images).all()
-
-
-def test_mosaic_that_is_too_small_or_no_picture_is_named(tmp_path, noise):
-    path = tmp_path / "mosaic.png"
-    files.save_mosaic(path, noise(3))
-    with pytest.raises(InputError, match=r"mosaic\.png: holds 50 tiles of 32 pixels, 51 expected"):
-        files.load_mosaic(path, 51)
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"mosaic\.png: cannot be read"):
-        files.load_mosaic(path, 3)
-    Image.new("L", (100, 64)).save(path)
-    with pytest.raises(InputError, match=r"mosaic\.png: 100x64 pixels; tiles of 32x32 expected"):
-        files.load_mosaic(path, 3)
-    for mode in ("P", "RGBA", "1", "I;16"):  # the palette's numbers are no grey levels
-        Image.new(mode, (64, 64)).save(path)
-        with pytest.raises(InputError, match=rf"mosaic\.png: its mode is {mode}; .* expected"):
-            files.load_mosaic(path, 3)
-
-
-def test_mosaic_of_unknown_length_ends_at_its_last_tile_that_is_not_black(tmp_path, noise):
-    images = noise(5, 1)
-    images[1] = 0
-    files.save_mosaic(tmp_path / "mosaic.png", images, columns=3)
-    found = files.load_mosaic(tmp_path / "mosaic.png")
-    assert (found == images).all()
-    assert found.flags.writeable
-    files.save_mosaic(tmp_path / "mosaic.png", np.zeros((4, 1, 32, 32), np.uint8), columns=2)
-    assert len(files.load_mosaic(tmp_path / "mosaic.png")) == 1

@@ -1,6 +1,9 @@
 """Keys from what a user types, and the registry that keeps them apart."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -84,8 +87,9 @@ def test_random_keys_keep_the_distance_until_there_is_no_room(registry):
 def test_files_that_are_no_registry_are_refused(tmp_path, registry):
     with pytest.raises(InputError, match=r"none\.json: no such file; register a first user"):
         Registry(tmp_path / "none.json")
-    content = {"settings": {"key_length": 4}, "min_distance": 2, "users": {"ada": "0b0000", "bob": "0b0001"}}
-    for broken in ("{", "[]", '{"settings": {}}', json.dumps(content)):
+    content = {"format": 2, "settings": {"key_length": 4}, "min_distance": 2}
+    content |= {"users": {"ada": "0b0000", "bob": "0b0001"}}
+    for broken in ("{", "[]", '{"format": 2, "settings": {}}', json.dumps(content)):
         (tmp_path / "broken.json").write_text(broken)
         with pytest.raises(InputError, match=r"broken\.json: not a registry"):
             Registry(tmp_path / "broken.json")
@@ -96,6 +100,60 @@ def test_files_that_are_no_registry_are_refused(tmp_path, registry):
         with pytest.raises(InputError, match=f"^{what}"):
             Registry.create(tmp_path / "new.json", settings, min_distance=distance)
     assert Registry.create(tmp_path / "new.json", {"key_length": 64}).min_distance == 16
+
+
+def test_registries_of_other_versions_are_refused_by_name(tmp_path):
+    content = {"settings": {"key_length": 4}, "min_distance": 2, "users": {}}
+    for found in (1, 3):
+        (tmp_path / "other.json").write_text(json.dumps(content | ({"format": found} if found > 1 else {})))
+        with pytest.raises(InputError, match=rf"other\.json: a registry of format {found}, this version reads .* 2"):
+            Registry(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o400, 0o400), (0o600, 0o600), (0o644, 0o600)])
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_registry_is_its_owners_alone(tmp_path, before, after, umask):
+    path, old = tmp_path / "users.json", os.umask(umask)
+    try:
+        registry = Registry.create(path, {"key_length": 8})
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(before)
+        registry.add("ada")
+        assert path.stat().st_mode & 0o777 == after
+    finally:
+        os.umask(old)
+
+
+def test_a_link_to_a_registry_does_not_fork_it(registry, tmp_path):
+    link = tmp_path / "link.json"
+    link.symlink_to(registry.path)
+    Registry(link).add("ada", "0x00")
+    registry.add("bob", "0xff")
+    assert link.is_symlink()
+    assert list(Registry(link).users) == list(Registry(registry.path).users) == ["ada", "bob"]
+
+
+def test_a_byte_order_mark_is_read(registry):
+    registry.add("ada", "0x00")
+    registry.path.write_bytes(b"\xef\xbb\xbf" + registry.path.read_bytes())
+    assert list(Registry(registry.path).users) == ["ada"]
+
+
+ADD = """
+import sys
+from manifpt.latent.keys import Registry
+for number in range(25):
+    Registry(sys.argv[1]).add(f"{sys.argv[2]} {number}")
+"""
+
+
+def test_two_homes_that_write_lose_no_user(tmp_path):
+    path = Registry.create(tmp_path / "users.json", {"key_length": 64}).path
+    homes = [tmp_path / "one", tmp_path / "two"]
+    command = [sys.executable, "-c", ADD, path]
+    running = [subprocess.Popen([*command, home.name], env=os.environ | {"MANIFPT_HOME": str(home)}) for home in homes]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert len(Registry(path).users) == 50
 
 
 def test_random_keys_are_fair():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from manifpt.latent import newton
-from manifpt.latent.adam import cube
+from manifpt.latent.adam import latin_hypercube
 from manifpt.latent.attacks import ATTACKS, attacked
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.generators import LatentGenerator, load_generator
@@ -17,6 +17,7 @@ from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH, N = 8, 6
+D = 6  # coordinates of the problem for Adam
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,12 @@ def test_one_step_solves_the_regularised_problem(toy):
     """Of a generator that keeps its range, against the normal equations."""
     x = to_float(marked(toy)[1])
     estimator = NewtonEstimator(toy)
-    columns = estimator._images(torch.eye(16)).flatten(1) - estimator._images(torch.zeros(1, 16)).flatten(1)
+    columns = estimator._render(torch.eye(16)).flatten(1) - estimator._render(torch.zeros(1, 16)).flatten(1)
     for image in x:
-        (place,) = estimator._places(image, torch.zeros(1, 16))
+        place = estimator._place(image, torch.zeros(16))
         assert place.image.abs().max() < 1
         small, large = (
-            estimator._derivative(place, noise).stepper(place, noise, Prior.normal(place.u))(0.0)
+            estimator._derivative(place, noise).stepper(place, noise, Prior())(0.0)
             for noise in (place.rms / 5, place.rms)
         )
         noise = place.rms / 5
@@ -68,7 +69,7 @@ def test_derivatives_are_those_of_automatic_differentiation():
     fingerprinter = LatentFingerprinter(load_generator(device="cpu"), key_length=LENGTH, sigma=2.0, n_pca=1000)
     estimator = NewtonEstimator(fingerprinter)
     u = 0.5 * torch.randn(256, generator=torch.Generator().manual_seed(0))
-    (place,) = estimator._places(torch.full((1, 32, 32), 0.1), u[None])
+    place = estimator._place(torch.full((1, 32, 32), 0.1), u)
     model = estimator._derivative(place, ROUNDING)
     free = (place.image.abs() <= 1).flatten() | (place.residual.abs() > 0.005)
     exact = jacobian(fingerprinter.generator, estimator._origin + u @ estimator._spread).float()
@@ -133,7 +134,7 @@ def test_the_lowest_residual_wins(toy, at_once, monkeypatch):
     monkeypatch.setattr(NewtonEstimator, "_descend", lambda self, x, u: Place(u, x, next(residuals)))
     read = NewtonEstimator(toy, starts=3).estimate(marked(toy, 2)[1], seed=4)
     assert read.loss.tolist() == [1.0, 1.0]
-    np.testing.assert_allclose(read.alpha, torch.stack([cube(toy, 3, 4)[1], torch.zeros(8)]), atol=1e-6)
+    np.testing.assert_allclose(read.alpha, torch.stack([latin_hypercube(toy, 3, 4)[1], torch.zeros(8)]), atol=1e-6)
 
 
 def test_an_undecided_bit_is_decided_by_what_each_value_leaves(toy):
@@ -144,10 +145,10 @@ def test_an_undecided_bit_is_decided_by_what_each_value_leaves(toy):
     for x, u in zip(to_float(images), truth, strict=True):
         middle = u.clone()
         middle[-1] = -0.1 * u[-1]  # a little on the wrong side
-        (place,) = estimator._places(x, middle[None])
+        place = estimator._place(x, middle)
         decided = estimator._decide(x, place)
-        np.testing.assert_allclose(decided.u[-LENGTH:], u[-LENGTH:], atol=1e-2)
-        (sure,) = estimator._places(x, u[None])
+        np.testing.assert_allclose(decided.u[-LENGTH:], u[-LENGTH:], atol=2e-2)
+        sure = estimator._place(x, u)
         assert estimator._decide(x, sure) is sure
 
 
@@ -170,7 +171,7 @@ def test_the_search_goes_on_below_the_noise_of_eight_bits(toy):
     estimator, x = NewtonEstimator(toy), to_float(images)[0]
     truth = torch.cat([toy.contents(1, seed=1)[0] / toy.deviations_, 2.0 * torch.from_numpy(keys)[0] - 1])
     best, weakest = estimator._descend(x, truth), estimator._averaged()[1][-1]
-    (start,) = estimator._places(x, (best.u + 0.04 * weakest)[None])
+    start = estimator._place(x, best.u + 0.04 * weakest)
     assert start.rms < 1.05 * ROUNDING
     assert (estimator._descend(x, start.u).u - best.u).norm() < 0.01
 
@@ -207,3 +208,47 @@ def test_stylegan2_comes_nearer_with_every_step(at_once):
 def test_wrong_options_are_named(toy, wrong):
     with pytest.raises(InputError, match=rf"^{next(iter(wrong))}: .*(expected|choose)"):
         NewtonEstimator(toy, **wrong)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A linear map of 6 coordinates to 2x8 pixels, its eigenvectors, and images that it makes of known coordinates."""
+    rng = torch.Generator().manual_seed(0)
+    matrix = torch.randn(D, 16, generator=rng) * torch.logspace(0, -1.5, D)[:, None]
+    _, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    truth = torch.randn(5, D, generator=rng) / 2
+
+    def show(u):
+        return (0.2 * u @ matrix).view(-1, 1, 2, 8)
+
+    return show, show(truth), truth, vectors.T.contiguous()
+
+
+def residuals(show, ends, images):
+    pairs = zip(ends, images, strict=True)
+    return torch.stack([(show(end) - image).square().flatten(1).mean(1).sqrt() for end, image in pairs])
+
+
+def test_the_truth_is_approached_and_the_best_comes_first(problem):
+    show, images, truth, basis = problem
+    starts = torch.randn(5, 3, D, generator=torch.Generator().manual_seed(1))
+    ends = newton.approach(show, images, starts, basis)
+    left = residuals(show, ends, images)
+    assert (left[:, 0] < 3 * ROUNDING).all()
+    assert (left[:, 0] <= left.min(1).values + 1e-6).all()
+    assert (left < residuals(show, starts, images).amin(1, keepdim=True)).all()
+    np.testing.assert_allclose(ends[:, 0], truth, atol=0.3)
+
+
+def test_adam_moves_an_image_alike_alone_and_among_others(problem):
+    show, images, _, basis = problem
+    starts = torch.zeros(5, 2, D)
+    starts[:, 1] = 1
+    together = newton.approach(show, images, starts, basis)
+    np.testing.assert_allclose(newton.approach(show, images[2:3], starts[2:3], basis)[0], together[2], atol=1e-3)
+
+
+def test_the_noise_falls_as_the_square_down_to_the_rounding():
+    noise = newton.noise_of(torch.tensor([1.0, newton.TRUSTED, newton.TRUSTED / 2, 0.0]))
+    np.testing.assert_allclose(noise, [1.0, newton.TRUSTED, max(newton.TRUSTED / 4, ROUNDING), ROUNDING], rtol=1e-6)
+    assert newton.BEST[2] < newton.BEST[1]

@@ -11,7 +11,7 @@ from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.keys import random_keys
 from manifpt.latent.newton import NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
-from manifpt.latent.theory import jacobian, linear_generator, predict
+from manifpt.latent.theory import jacobian, linear_generator, predict_reading
 from manifpt.zoo.dataset import load_gm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +55,7 @@ class TestKeys:
         assert right.all()
         assert "ranking" not in reading.predict(right)
         derivative = jacobian(reading.fingerprinter.generator, reading.fingerprinter.mean_)
-        weakest = predict(reading.fingerprinter, derivative, prior=True).separation.argsort()
+        weakest = predict_reading(reading.fingerprinter, derivative, prior=True).separation.argsort()
         for place, bit in enumerate(weakest):
             right[: 8 - place, bit] = False
         assert reading.predict(right)["ranking"] == pytest.approx(1)

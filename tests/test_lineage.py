@@ -61,25 +61,25 @@ def test_descendants_begin_at_the_base_and_leave_it(base, rank, monkeypatch):
 
 def test_a_discriminator_has_learnt_something_before_the_generator_moves(monkeypatch):
     gm, seen = load_gm("gm-fashion"), []
-    load = lineage.load
+    load = lineage.load_checkpoint
 
     def spied(checkpoint, *, device):
-        recipe, network, settings = load(checkpoint, device=device)
-        update, before = recipe.task.update, network.state_dict()
+        generator, network, settings = load(checkpoint, device=device)
+        update, before = generator.update, network.state_dict()
 
         def watched(images, step):
             losses = update(images, step)
-            live = recipe.task.modules["generator"].state_dict()
+            live = generator.modules["generator"].state_dict()
             still = all(
                 torch.equal(live[key], before[key]) for key in before if "running" not in key and "num" not in key
             )
             seen.append((losses["D"], still))
             return losses
 
-        recipe.task.update = watched
-        return recipe, network, settings
+        generator.update = watched
+        return generator, network, settings
 
-    monkeypatch.setattr(lineage, "load", spied)
+    monkeypatch.setattr(lineage, "load_checkpoint", spied)
     monkeypatch.setattr(lineage, "CATCH_UP", 20)
     reals = gm.reference()
     options = {"known": reals, "steps": (0, 1), "n": 4, "rank": None, "seed": 0}

@@ -24,39 +24,31 @@ def test_frechet_distance_is_torchmetrics(n):
     a, b = gaussian(n, 8, 0), gaussian(n + 3, 8, 1, shift=0.3)
     moments = [torch.from_numpy(m) for x in (a, b) for m in (x.mean(0), np.cov(x, rowvar=False))]
     assert metrics.frechet_distance(a, b) == pytest.approx(float(_compute_fid(*moments)), rel=1e-5)
-    assert metrics.frechet_distance_gaussians(*[m.numpy() for m in moments]) == pytest.approx(
-        metrics.frechet_distance(a, b), rel=1e-6
-    )
 
 
-@pytest.mark.parametrize(("covariance", "oracle"), [("empirical", None), ("ledoit-wolf", shrunk)])
-def test_frechet_distance_is_the_formula(covariance, oracle):
+def test_frechet_distance_is_the_formula():
     a, b = gaussian(50, 6, 2), gaussian(70, 6, 3, scale=2)
-    expected = oracles.frechet_distance(a, b, oracle) if oracle else oracles.frechet_distance(a, b)
-    assert metrics.frechet_distance(a, b, covariance=covariance) == pytest.approx(expected, rel=1e-8)
+    assert metrics.frechet_distance(a, b) == pytest.approx(oracles.frechet_distance(a, b), rel=1e-8)
+
+
+def test_frechet_distance_with_a_ridge_is_the_formula():
+    a, b = gaussian(5, 6, 2), gaussian(9, 6, 3)
+    expected = oracles.frechet_distance(a, b, lambda x: np.cov(x, rowvar=False) + 0.01 * np.eye(6))
+    assert metrics.frechet_distance(a, b, ridge=0.01) == pytest.approx(expected, rel=1e-8)
 
 
 def test_frechet_distance_closed_forms():
-    mean, eye = np.zeros(3), np.eye(3)
-    assert metrics.frechet_distance_gaussians(mean, eye, mean + 2, eye) == pytest.approx(12)
-    assert metrics.frechet_distance_gaussians(mean, 4 * eye, mean, 9 * eye) == pytest.approx(3)
-    rank_one = np.outer([1, 2, 2], [1, 2, 2])
-    assert metrics.frechet_distance_gaussians(mean, rank_one, mean, 0 * eye) == pytest.approx(9)
+    sphere = np.concatenate([np.eye(3), -np.eye(3)]) * np.sqrt(5 / 2)  # its covariance is the identity
+    assert metrics.frechet_distance(sphere, sphere + 2) == pytest.approx(12)
+    assert metrics.frechet_distance(2 * sphere, 3 * sphere) == pytest.approx(3)
+    line = np.outer([1, -1], [1, 2, 2]) / np.sqrt(2)
+    assert metrics.frechet_distance(line, np.zeros((4, 3))) == pytest.approx(9)
     a = gaussian(30, 4, 5)
     assert metrics.frechet_distance(a, a + 1) == pytest.approx(4)
     assert metrics.frechet_distance(np.full((5, 2), 0.1), np.full((7, 2), 0.1)) == 0
     for seed in range(9):
         x = gaussian(9, 4, seed)
         assert 0 <= metrics.frechet_distance(x, x[::-1]) < 1e-12
-
-
-def test_auto_covariance_shrinks_only_where_features_outnumber_samples():
-    a, b = gaussian(10, 20, 6), gaussian(12, 20, 7)
-    named = {c: metrics.frechet_distance(a, b, covariance=c) for c in ("auto", "empirical", "ledoit-wolf")}
-    assert named["auto"] == named["ledoit-wolf"] != named["empirical"]
-    assert metrics.frechet_distance(a[:, :3], b[:, :3], covariance="auto") == metrics.frechet_distance(
-        a[:, :3], b[:, :3]
-    )
 
 
 def test_fd_ratio_is_the_formula():
@@ -76,6 +68,10 @@ def test_fd_ratio_shrinks_where_features_outnumber_a_half():
     features = gaussian(24, 9, 8) + labels[:, None]  # a half has 6 samples, a class 12
     expected = oracles.fd_ratio(features, labels, 3, shrunk)
     assert metrics.fd_ratio(features, labels, seed=3) == pytest.approx(expected, rel=1e-5)
+    few = oracles.fd_ratio(features[:, :3], labels, 3), oracles.fd_ratio(features[:, :3], labels, 3, shrunk)
+    assert metrics.fd_ratio(features[:, :3], labels, seed=3) == pytest.approx(few[0], rel=1e-5)
+    named = [metrics.fd_ratio(features[:, :3], labels, seed=3, covariance=c) for c in ("empirical", "ledoit-wolf")]
+    assert named == pytest.approx(few, rel=1e-5)
 
 
 def test_fd_ratio_of_equal_classes_is_a_half_and_grows_with_distance():
@@ -192,12 +188,7 @@ NAN = np.where(np.arange(36).reshape(12, 3) == 7, np.nan, X)
         ("a", lambda: metrics.frechet_distance(X[:1], X)),
         ("b", lambda: metrics.frechet_distance(X, NAN)),
         ("b", lambda: metrics.frechet_distance(X, X[:, :2])),
-        ("covariance", lambda: metrics.frechet_distance(X, X, covariance="oas")),
-        ("mean_a", lambda: metrics.frechet_distance_gaussians(X[0], np.eye(3), X[0, :2], np.eye(2))),
-        ("mean_b", lambda: metrics.frechet_distance_gaussians(X[0], np.eye(3), X[0] * np.nan, np.eye(3))),
-        ("covariance_b", lambda: metrics.frechet_distance_gaussians(X[0], np.eye(3), X[0], -np.eye(3))),
-        ("covariance_a", lambda: metrics.frechet_distance_gaussians(X[0], np.eye(2), X[0], np.eye(3))),
-        ("covariance_a", lambda: metrics.frechet_distance_gaussians(X[0], np.tri(3), X[0], np.eye(3))),
+        ("covariance", lambda: metrics.fd_ratio(X, Y, seed=0, covariance="oas")),
         ("labels", lambda: metrics.fd_ratio(X, 0 * Y, seed=0)),
         ("labels", lambda: metrics.fd_ratio(X, np.repeat([0, 1], [9, 3]), seed=0)),
         ("labels", lambda: metrics.fd_ratio(X, Y[:-1], seed=0)),

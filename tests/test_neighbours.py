@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import oracles
 import pytest
+import torch
 
 from manifpt.search import scans
 from manifpt.search.neighbours import Neighbours
@@ -125,7 +126,7 @@ def test_bound_is_below_the_distance_and_close(product):
     points, queries = vectors(rng, 500, 3072) + 5, vectors(rng, 30, 3072) + 5
     scan = scans.choose(product, points.dtype, 3072, [(0, points)])
     query, chunk = scan.pack(queries), scan.pack(points)
-    bound = scan.bound(query, chunk, scan.memory(500 * 30)).numpy()
+    bound = scan.bound(query, chunk, torch.empty(30, 500)).numpy()
     below = (bound + query[2].numpy()[:, None]) / np.float64(scan.scale) ** 2
     truth = ((queries[:, None].astype(float) - points.astype(float)) ** 2).sum(axis=-1)
     assert (below <= truth).all()
@@ -248,7 +249,7 @@ def test_impossible_points_say_what_is_wrong(points, options, message):
 def test_processor_without_matrix_units(monkeypatch):
     rng = np.random.default_rng(15)
     monkeypatch.setattr(scans, "_has", lambda unit: False)
-    assert scans.choose("auto", np.dtype(np.uint8), 48, [(0, images(rng, 5))]).dtype.itemsize == 4
+    assert scans.choose("auto", np.dtype(np.uint8), 48, [(0, images(rng, 5))]).product.itemsize == 4
     check(images(rng, 200), images(rng, 30), 3)
     check(vectors(rng, 200), vectors(rng, 30), 3)
 
@@ -265,6 +266,26 @@ def test_memory_map_equals_memory(tmp_path, make):
         expected = Neighbours(points[part]).search(queries, 4)
         for one, other in zip(expected, neighbours.search(queries, 4), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("index", ["exact", "ivf"])
+def test_file_that_is_replaced_or_deleted_under_a_search_changes_no_answer(tmp_path, index):
+    rng = np.random.default_rng(19)
+    points, path = images(rng, 300), tmp_path / "points.npy"
+
+    def others():
+        np.save(tmp_path / "others.npy", 255 - points)
+        (tmp_path / "others.npy").replace(path)
+
+    np.save(path, points)
+    early, late = np.load(path, mmap_mode="r"), np.load(path, mmap_mode="r")
+    neighbours = Neighbours(early, index=index, chunk=64)
+    for change in (others, path.unlink):
+        change()
+        for found in (neighbours, Neighbours(late, index=index, chunk=64)):
+            distance, index_found = found.search(points[:5])
+            assert index_found[:, 0].tolist() == [0, 1, 2, 3, 4]
+            assert (distance == 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import own_images
@@ -17,10 +18,14 @@ from PIL import Image
 
 from manifpt.cli import app
 from manifpt.data import pictures
-from manifpt.folders import own, report, rules, survey, tracing
+from manifpt.folders import classifier, fingerprint, report, rules, survey
 from manifpt.folders.rules import Rule
+from manifpt.folders.survey import survey_folders
 from manifpt.manifold import Manifold
-from manifpt.utils import paths
+from manifpt.nn.barlow_twins import Backbone
+from manifpt.utils import cache, files, paths
+from manifpt.utils.compute import seeded
+from manifpt.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,12 @@ def saved(path, image, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
     return path
+
+
+def npy(array):
+    """The content of a file of an array."""
+    np.save(content := io.BytesIO(), array)
+    return content.getvalue()
 
 
 def run(monkeypatch, *words):
@@ -102,7 +113,7 @@ def test_rules_by_their_pixels(tmp_path):
 
 
 def test_no_warning_where_nothing_differs(good):
-    assert survey.survey(good / "real", good / "generated").warnings == []
+    assert survey_folders(good / "real", good / "generated").warnings == []
 
 
 def test_what_models_differ_in_is_named(tmp_path, good):
@@ -110,14 +121,14 @@ def test_what_models_differ_in_is_named(tmp_path, good):
     big = Image.fromarray(COLOUR).resize((24, 20))
     saved(tmp_path / "generated/c/1.jpg", big, quality=60)
     saved(tmp_path / "generated/d/1.jpg", big.rotate(180), quality=90)
-    lines = survey.survey(tmp_path / "real", tmp_path / "generated").warnings
+    lines = survey_folders(tmp_path / "real", tmp_path / "generated").warnings
     size, made, tables, colour, remedy = lines
     assert size.startswith("native size: classes differ (real: 16x16; a: 16x16; b: 16x16; c: 24x20; d: 24x20); a ")
     assert "format: classes differ (real: PNG; a: PNG; b: PNG; c: JPEG; d: JPEG)" in made
     assert re.search(r"tables: classes differ \(real: none; .*c: (\w+); d: (?!\1)\w+\)", tables)
     assert "colour: classes differ (real: grey; a: grey; b: grey; c: colour; d: colour)" in colour
     assert "--equalise" in remedy
-    assert len(survey.survey(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
+    assert len(survey_folders(tmp_path / "real", tmp_path / "generated", equalise=True).warnings) == 4
 
 
 def test_models_that_differ_in_shares_alone_are_named():
@@ -141,7 +152,7 @@ def test_a_crop_lets_go_of_the_rest_of_its_picture(tmp_path):
 def test_copies_are_left_out_and_said(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
-    found = survey.survey(tmp_path / "real", tmp_path / "generated")
+    found = survey_folders(tmp_path / "real", tmp_path / "generated")
     assert found.warnings == ["real: copies left out, 1 in all"]
     assert len(found.reference) + len(found.classes["real"]) == 30
 
@@ -156,16 +167,16 @@ def test_fingerprints_depend_on_the_images_alone(tmp_path, good, fresh, monkeypa
     for number, (folder, workers, block) in enumerate([(good, 1, 2**25), (good, 3, 1), (turned, 2, 1000)]):
         monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / f"home{number}"))
         monkeypatch.setattr(survey, "BLOCK", block)
-        found = survey.survey(folder / "real", folder / "generated", workers=workers, **options)
-        own.fingerprint(found, Manifold(estimator="tangent", k=5), tmp_path / "fp.npz")
+        found = survey_folders(folder / "real", folder / "generated", workers=workers, **options)
+        fingerprint.write_fingerprints(found, Manifold(estimator="tangent", n_neighbors=5), tmp_path / "fp.npz")
         written.append((tmp_path / "fp.npz").read_bytes())
     assert written[0] == written[1] == written[2]
 
 
 def test_fingerprints_are_the_artifacts_of_the_manifold(tmp_path, good):
-    found = survey.survey(good / "real", good / "generated")
-    table = own.fingerprint(found, Manifold(), tmp_path / "fp.npz")
-    loaded = own.load_fingerprints(tmp_path / "fp.npz")
+    found = survey_folders(good / "real", good / "generated")
+    table = fingerprint.write_fingerprints(found, Manifold(), tmp_path / "fp.npz")
+    loaded = fingerprint.load_fingerprints(tmp_path / "fp.npz")
     reference = np.stack([np.asarray(Image.open(p.path))[None] for p in found.reference])
     images = np.stack([np.asarray(Image.open(p.path))[None] for p in found.classes["a"]])
     expected = Manifold().fit(reference).fingerprint(images, model="a")
@@ -179,7 +190,7 @@ def test_fingerprints_are_the_artifacts_of_the_manifold(tmp_path, good):
 def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
     """With blocks of two images, what is seen never has more than two, however many pictures there are."""
     monkeypatch.setattr(survey, "BLOCK", 2 * 256)
-    found, seen = survey.survey(good / "real", good / "generated"), []
+    found, seen = survey_folders(good / "real", good / "generated"), []
     rows = found.stream.rows(found.reference, lambda block: seen.append(len(block)) or block)
     assert seen == [2] * 12 + [1]
     assert isinstance(rows, np.memmap)
@@ -188,7 +199,7 @@ def test_only_one_block_is_in_memory(good, fresh, monkeypatch):
 
 def test_interrupted_rows_go_on_at_their_last_part(good, fresh, monkeypatch):
     monkeypatch.setattr(survey, "PART", 10)
-    found, seen = survey.survey(good / "real", good / "generated"), []
+    found, seen = survey_folders(good / "real", good / "generated"), []
 
     def until_the_plug_is_pulled(block):
         if len(seen) == 2:
@@ -204,19 +215,95 @@ def test_interrupted_rows_go_on_at_their_last_part(good, fresh, monkeypatch):
 
 
 def test_what_is_damaged_in_the_cache_is_made_anew(good, fresh):
-    found = survey.survey(good / "real", good / "generated")
+    found = survey_folders(good / "real", good / "generated")
     rows = np.array(found.stream.rows(found.reference, lambda block: block))
     (path,) = (paths.cache() / "folders").iterdir()
-    for content in (b"", path.read_bytes()[:-1], b"nonsense"):
+    for content in (b"", path.read_bytes()[:-1], b"nonsense", npy(rows[1:]), npy(rows[0, 0, 0, 0])):
+        files.write_text(path, "")  # a file of its own, as the old one is mapped
         path.write_bytes(content)
         assert (found.stream.rows(found.reference, lambda block: block) == rows).all()
+
+
+def test_a_picture_that_was_replaced_after_the_survey_is_refused(tmp_path, good, fresh):
+    """Its pixels would be kept, under the checksum of the old ones."""
+    shutil.copytree(good, tmp_path / "in")
+    found = survey_folders(tmp_path / "in/real", tmp_path / "in/generated")
+    path = tmp_path / "in/real/003.png"
+    saved(path, Image.fromarray(GRADIENT))
+    with pytest.raises(InputError, match=r"003\.png: changed since it was surveyed; start again"):
+        found.stream.images(found.reference)
+    path.unlink()
+    with pytest.raises(InputError, match=r"003\.png: cannot be read as an image"):
+        found.stream.images(found.reference)
+    shutil.copy(good / "real/003.png", path)
+    assert len(found.stream.images(found.reference)) == 25
+
+
+def test_rows_outlive_their_file(good, fresh):
+    """Rows stay what they were when another run replaces their file in the cache, or somebody deletes the cache."""
+    found = survey_folders(good / "real", good / "generated")
+    rows = found.stream.images(found.reference)
+    expected, (path,) = np.array(rows), (paths.cache() / "folders").iterdir()
+    files.save_rows(path, [255 - expected], len(expected))
+    assert (rows == expected).all()
+    shutil.rmtree(paths.cache())
+    assert (rows == expected).all()
+
+
+def test_every_setting_of_a_manifold_is_in_the_key_of_its_artifacts(noise):
+    changes = [
+        {},
+        {"estimator": "tangent"},
+        {"n_neighbors": 3},
+        {"ridge": 0.2},
+        {"index": "hnsw"},
+        {"dataset": "photos"},
+    ]
+    changes += [{"estimator": "random"}, {"estimator": "random", "seed": 1}, {"space": "freq"}]
+    images = noise(9, size=8)
+    keys = [survey.projection(Manifold(**{"n_neighbors": 2} | change).fit(images))[1] for change in changes]
+    keys.append(survey.projection(Manifold(n_neighbors=2).fit(images[1:]))[1])
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_mended_rule_is_computed_anew(tmp_path, good, fresh, monkeypatch):
+    """The same version with other code of the rules: what was kept does not count."""
+    found = survey_folders(good / "real", good / "generated")
+    found.stream.images(found.reference)
+    source, find = Path(rules.__file__).read_text(encoding="utf-8"), cache._spec
+    (tmp_path / "rules.py").write_text(source.replace("// 16 * 8", "// 8 * 4"), encoding="utf-8")
+    mended = SimpleNamespace(origin=str(tmp_path / "rules.py"))
+    monkeypatch.setattr(cache, "_spec", lambda name: mended if name == rules.__name__ else find(name))
+    cache.code_checksum.cache_clear()
+    seen = []
+    found.stream.rows(found.reference, lambda block: seen.append(block) or block)
+    cache.code_checksum.cache_clear()
+    assert len(seen) == 1
+
+
+def test_a_network_that_was_trained_anew_counts(tmp_path, good, fresh, monkeypatch, capsys):
+    """New fingerprints are written, and a classifier trained with the old network is refused."""
+    folders, out = [str(good / "real"), str(good / "generated")], tmp_path / "fp.npz"
+    artifacts = []
+    for seed in (0, 1):
+        with seeded(seed):
+            network = Backbone(1)
+        files.save_network(paths.home() / "networks/ssl-tiny.safetensors", network, {"channels": 1})
+        run(monkeypatch, "fingerprint", *folders, "--space", "ssl:tiny", "--out", str(out))
+        artifacts.append(fingerprint.load_fingerprints(out)["a"].artifacts)
+        if seed == 0:
+            train = ["attribute", "train", *folders, "--space", "ssl:tiny", "--epochs", "1"]
+            run(monkeypatch, *train, "--out", str(tmp_path / "clf"))
+    assert np.abs(artifacts[0] - artifacts[1]).max() > 1e-3
+    with pytest.raises(InputError, match="clf: space 'ssl:tiny' has another network than in training; restore it"):
+        classifier.predict_models(tmp_path / "clf", good / "generated/a", tmp_path / "out.csv")
 
 
 MEMORY = """
 import resource, sys
 import numpy as np
 from PIL import Image
-from manifpt.folders import survey, own
+from manifpt.folders import survey, fingerprint
 from manifpt.manifold import Manifold
 from pathlib import Path
 
@@ -230,8 +317,8 @@ def make(folder, each, side):
 
 def peak(folder, each):
     make(folder, each, 112)
-    found = survey.survey(folder / "real", folder / "generated", size=112)
-    own.fingerprint(found, Manifold(), folder / "fp.npz")
+    found = survey.survey_folders(folder / "real", folder / "generated", size=112)
+    fingerprint.write_fingerprints(found, Manifold(), folder / "fp.npz")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 survey.BLOCK = 2**20
@@ -252,10 +339,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_splits_share_no_picture_and_begin_balanced(good):
-    splits = tracing.split(survey.survey(good / "real", good / "generated"))
-    assert {name: len(part.pictures) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
-    assert len({picture.digest for part in splits.values() for picture in part.pictures}) == 17
-    assert splits["train"].labels[:3].tolist() == ["real", "a", "b"]
+    splits = classifier.split_classes(survey_folders(good / "real", good / "generated"))
+    assert {name: len(part) for name, part in splits.items()} == {"train": 8, "val": 3, "test": 6}
+    assert len({picture.digest for part in splits.values() for picture in part["picture"]}) == 17
+    assert splits["train"]["label"][:3].tolist() == ["real", "a", "b"]
 
 
 def commands_of_the_readme():
@@ -273,7 +360,7 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
     for words in commands_of_the_readme():
         fast = ["--epochs", "1"] if "train" in words else []
         run(monkeypatch, *words, *fast)
-    assert set(own.load_fingerprints("fp.npz")) == {"real", "beta-vae", "dcgan", "ddpm"}
+    assert set(fingerprint.load_fingerprints("fp.npz")) == {"real", "beta-vae", "dcgan", "ddpm"}
     page = (tmp_path / "clf/report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 4
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -289,7 +376,7 @@ def test_every_command_of_the_readme_runs(monkeypatch, tmp_path, capsys):
 def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title, classes):
     rng = np.random.default_rng(0)
     curve = pd.DataFrame({"input": ["artifact", "control"] * 2, "n": [1, 1, 2, 2], "accuracy": 0.5})
-    page = report.html(
+    page = report.report_html(
         warnings=[],
         rule={"size": 8},
         curve=curve,
@@ -305,8 +392,8 @@ def test_the_report_shows_mean_artifacts_of_images_and_of_vectors(shape, title, 
 def test_the_report_shows_what_was_warned_of(tmp_path, good):
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "real/003.png", tmp_path / "real/900.png")
-    found = survey.survey(tmp_path / "real", tmp_path / "generated")
-    curve = tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
+    found = survey_folders(tmp_path / "real", tmp_path / "generated")
+    curve = classifier.train_classifier(found, Manifold(), tmp_path / "clf", epochs=1)
     assert "real: copies left out, 1 in all" in (tmp_path / "clf/report.html").read_text(encoding="utf-8")
     assert curve["n"].tolist() == [8, 3, 4, 8]
     assert curve["input"].str.startswith("control").tolist() == [True, False, False, False]
@@ -324,20 +411,20 @@ def test_equalise_on_the_command_line(monkeypatch, tmp_path, good):
             f"{tmp_path}/fp.npz",
             *words,
         )
-        artifacts.append(own.load_fingerprints(tmp_path / "fp.npz")["a"].artifacts)
+        artifacts.append(fingerprint.load_fingerprints(tmp_path / "fp.npz")["a"].artifacts)
     assert not np.array_equal(*artifacts)
 
 
 def test_prediction_does_not_depend_on_company(monkeypatch, tmp_path, good, fresh):
     """An image alone gets the probabilities that it gets among others; a format unseen in training is said."""
-    found = survey.survey(good / "real", good / "generated", rule="patches", size=8)
-    tracing.train(found, Manifold(), tmp_path / "clf", epochs=1)
-    assert tracing.predict(tmp_path / "clf", good / "generated", tmp_path / "all.csv", workers=2) == []
+    found = survey_folders(good / "real", good / "generated", rule="patches", size=8)
+    classifier.train_classifier(found, Manifold(), tmp_path / "clf", epochs=1)
+    assert classifier.predict_models(tmp_path / "clf", good / "generated", tmp_path / "all.csv", workers=2) == []
     every = pd.read_csv(tmp_path / "all.csv").set_index("file")
-    tracing.predict(tmp_path / "clf", good / "generated/b/003.png", tmp_path / "one.csv")
+    classifier.predict_models(tmp_path / "clf", good / "generated/b/003.png", tmp_path / "one.csv")
     one = pd.read_csv(tmp_path / "one.csv")
     assert one["label"][0] == every.loc["b/003.png", "label"]
     assert one["probability"][0] == pytest.approx(every.loc["b/003.png", "probability"], abs=2e-4)
     saved(tmp_path / "new.bmp", Image.fromarray(GRADIENT))
-    (line,) = tracing.predict(tmp_path / "clf", tmp_path / "new.bmp", tmp_path / "new.csv")
+    (line,) = classifier.predict_models(tmp_path / "clf", tmp_path / "new.bmp", tmp_path / "new.csv")
     assert line == "format BMP was not in training; the labels may rest on that"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifpt.data import photos
+from manifpt.data import photos, real
 from manifpt.data.real import SPLITS, check_disjoint, load_real, load_real_labels, read_folder
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
@@ -69,7 +69,7 @@ def test_flipped_byte_of_a_mosaic_is_named(copied_data, name):
     content[100_000] ^= 1
     (copied_data / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name}: damaged"):
-        load_real("fashion-mnist")
+        load_real("fashion-mnist", split="val")
 
 
 def test_lost_mosaic_and_changed_labels_are_named(copied_data):
@@ -205,13 +205,34 @@ def test_held_out_copies_of_the_reference_are_left_out(cifar10):
 def test_cifar10_folder_of_nine_classes(cifar10):
     shutil.rmtree(cifar10 / "test/class 9")
     with pytest.raises(InputError, match=r"test: holds 9 class folders, 10 expected \(MANIFPT_CIFAR10\)"):
-        load_real("cifar10")
+        load_real("cifar10", split="test")
 
 
 def test_cifar10_folder_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MANIFPT_CIFAR10", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="nowhere/train: holds 0 class folders"):
         load_real("cifar10")
+
+
+def test_cifar10_is_decoded_once_until_a_file_or_a_rule_changes(cifar10, monkeypatch):
+    before, decoded = load_real("cifar10"), []
+    monkeypatch.setattr(real, "_decoded", lambda *_: decoded.append(1) or before)
+    assert (load_real("cifar10") == before).all()
+    assert not decoded
+    save(cifar10 / "train/class 3/0.png", np.zeros((40, 40, 3), np.uint8))
+    load_real("cifar10")
+    assert len(decoded) == 1
+    monkeypatch.setattr("manifpt.utils.cache.code_checksum", lambda module: "another rule")
+    load_real("cifar10")
+    assert len(decoded) == 2
+
+
+def test_photos_are_cut_anew_by_another_rule(reals, monkeypatch):
+    expected = reals("photos")["val"]
+    monkeypatch.setattr(photos, "cut_patches", lambda split: expected[:9])
+    assert len(load_real("photos", split="val")) == 900
+    monkeypatch.setattr("manifpt.utils.cache.code_checksum", lambda module: f"another {module}")
+    assert len(load_real("photos", split="val")) == 9
 
 
 @pytest.mark.parametrize("place", ["train/stray.png", "train/class 1/deeper/stray.png"])
@@ -286,18 +307,15 @@ def ramp():
     return np.stack([column, row, 0 * row], axis=-1)
 
 
-def test_folder_options_crop_stretch_centre(tmp_path):
+def test_folder_resizes_the_short_side_and_crops_the_long_one(tmp_path):
     save(tmp_path / "ramp.png", ramp())
-    options = ("crop", "stretch", "centre")
-    crop, stretch, centre = (read_folder(tmp_path, size=20, fit=fit)[0].astype(int) for fit in options)
-    assert crop.shape == stretch.shape == centre.shape == (3, 20, 20)
-    assert (centre == ramp()[10:30, 30:50].transpose(2, 0, 1)).all()
-    middle = np.arange(20)
-    inner = slice(3, 17)  # away from the filter's borders
-    assert abs(crop[0] - (20.5 + 2 * middle))[:, inner].max() <= 1  # the middle 40 columns, halved
-    assert abs(stretch[0] - (1.5 + 4 * middle))[:, inner].max() <= 1  # all 80 columns, quartered
-    for image in (crop, stretch):
-        assert abs(image[1].T - (0.5 + 2 * middle))[:, inner].max() <= 1  # all 40 rows, halved
+    image = read_folder(tmp_path, size=20)[0].astype(int)
+    assert image.shape == (3, 20, 20)
+    middle, inner = np.arange(20), slice(3, 17)  # away from the filter's borders
+    assert abs(image[0] - (20.5 + 2 * middle))[:, inner].max() <= 1  # the middle 40 columns, halved
+    assert abs(image[1].T - (0.5 + 2 * middle))[:, inner].max() <= 1  # all 40 rows, halved
+    save(tmp_path / "small" / "image.png", ramp()[:32, :32])
+    assert (read_folder(tmp_path / "small")[0] == ramp()[:32, :32].transpose(2, 0, 1)).all()  # not resampled
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "CMYK"])
@@ -316,8 +334,6 @@ def test_folder_errors_name_the_file(tmp_path, pictures):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no image"):
         read_folder(tmp_path / "empty")
-    with pytest.raises(InputError, match=r"00\.png: 64x40 is smaller than 50"):
-        read_folder(pictures, fit="centre", size=50)
     broken = pictures / "below/broken.png"
     for content in (b"", b"no picture", (pictures / "00.png").read_bytes()[:500]):
         broken.write_bytes(content)
@@ -341,13 +357,9 @@ def test_folder_with_too_few_distinct_pictures(pictures):
         ({"name": "folder"}, "argument path is missing"),
         ({"name": "photos", "path": "x"}, "takes no path or options"),
         ({"name": "photos", "size": 64}, "takes no path or options"),
-        ({"name": "folder", "path": ".", "fit": "pad"}, "fit 'pad' is unknown; choose one of crop, stretch, centre"),
         ({"name": "folder", "path": ".", "channels": 4}, "channels 4 is unknown; choose one of 1, 3"),
         ({"name": "folder", "path": ".", "size": 0}, "size must be at least 1"),
-        (
-            {"name": "folder", "path": ".", "colour": True},
-            "option 'colour' is unknown; choose one of size, fit, channels",
-        ),
+        ({"name": "folder", "path": ".", "colour": True}, "option 'colour' is unknown; choose one of size, channels"),
     ],
 )
 def test_unknown_names_splits_and_options(arguments, message):

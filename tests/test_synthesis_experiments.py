@@ -13,7 +13,7 @@ from manifpt.experiments.run import Budget
 from manifpt.experiments.store import COLUMNS, Answers, latest
 from manifpt.synthesis import extractor
 from manifpt.synthesis.models import architectures
-from manifpt.synthesis.train import train_models
+from manifpt.synthesis.train import train_synthetic_models
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset, read_manifest
@@ -163,8 +163,8 @@ def checkpoints(tmp_path_factory):
     """Four barely trained synthetic models of three architectures."""
     out = tmp_path_factory.mktemp("models")
     chosen = tuple(architectures()[i] for i in (0, 10, 200))
-    list(train_models(chosen=chosen, seeds=1, steps=2, out=out))
-    list(train_models(chosen=chosen[:1], seeds=2, steps=2, out=out))
+    list(train_synthetic_models(chosen=chosen, seeds=1, steps=2, out=out))
+    list(train_synthetic_models(chosen=chosen[:1], seeds=2, steps=2, out=out))
     return sorted(out.glob("*.safetensors"))
 
 

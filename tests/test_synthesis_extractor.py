@@ -10,13 +10,13 @@ from test_cli import main
 from torch import nn
 
 from manifpt.folders import identify
-from manifpt.nn import training
+from manifpt.nn import train as loop
 from manifpt.synthesis import extractor, spectrum
-from manifpt.synthesis.extractor import Extractor, ExtractorConfig, degradation, rate_at, triplet_loss
+from manifpt.synthesis.extractor import Extractor, ExtractorConfig, degradation, triplet_loss, warm_restarts
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import Synthetic
-from manifpt.synthesis.train import train_models
-from manifpt.utils import files, paths
+from manifpt.synthesis.train import train_synthetic_models
+from manifpt.utils import compute, files, paths
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
@@ -64,6 +64,14 @@ def test_residual_of_the_core_denoiser_sees_noise(noise):
     assert np.array_equal(residual(grey), residual(grey.repeat(3, axis=1)))
 
 
+def test_inference_is_in_fp32_where_training_is_in_bf16(noise, monkeypatch):
+    images, extract = noise(2, c=3), Extractor(extractor.find())
+    residual, features = spectrum.residuals()(images), extract(images)
+    monkeypatch.setattr(compute, "fast_bf16", lambda device: True)
+    assert np.array_equal(spectrum.residuals()(images), residual)
+    assert np.array_equal(extract(images), features)
+
+
 def test_denoisers_that_are_not_there():
     with pytest.raises(InputError, match="one of dncnn, wavelet"):
         spectrum.residuals("median")
@@ -109,7 +117,7 @@ def test_rates_follow_the_warm_restarts_of_torch():
     optimiser = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], 1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=15, T_mult=2, eta_min=1e-5)
     for epoch in range(40):
-        rates = [rate_at(step, 200, 1e-4) for step in range(5 * epoch, 5 * epoch + 5)]
+        rates = [1e-4 * warm_restarts(step, 200) for step in range(5 * epoch, 5 * epoch + 5)]
         assert rates == pytest.approx([optimiser.param_groups[0]["lr"]] * 5)
         optimiser.step()
         schedule.step()
@@ -139,7 +147,7 @@ def test_an_unknown_scale_is_refused_before_training():
 
 def test_large_reals_are_refused(noise):
     with pytest.raises(InputError, match="32x32"):
-        extractor.train(Shades(), [noise(4), noise(4, c=3, size=64)], TINY, name="large")
+        extractor.train_extractor(Shades(), [noise(4), noise(4, c=3, size=64)], TINY, name="large")
 
 
 def test_images_of_a_grey_set_stay_grey(noise, tmp_path, monkeypatch):
@@ -158,12 +166,12 @@ def test_images_of_a_grey_set_stay_grey(noise, tmp_path, monkeypatch):
             return made
 
     monkeypatch.setattr(extractor, "residuals", lambda *_, **__: watched)
-    extractor.train(Tinted(), [noise(4), noise(4, c=3)], replace(TINY, steps=8), name="grey", folder=tmp_path)
+    extractor.train_extractor(Tinted(), [noise(4), noise(4, c=3)], replace(TINY, steps=8), name="grey", folder=tmp_path)
     assert set(seen) == {True, False}
 
 
 def test_encoder_ignores_the_mirrored_half():
-    encoder = extractor.Encoder().eval()
+    encoder = extractor.SpectrumEncoder().eval()
     spectra = torch.rand(2, 3, 32, 32)
     other = spectra.clone()
     other[..., 17:] = 0
@@ -174,7 +182,7 @@ def test_encoder_ignores_the_mirrored_half():
 
 def test_encoder_starts_as_the_cosine_of_spectra_whatever_their_strength():
     with seeded(0):
-        encoder = extractor.Encoder().eval()
+        encoder = extractor.SpectrumEncoder().eval()
     spectra = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features = encoder(spectra)
     torch.testing.assert_close(encoder(9 * spectra), features, rtol=1e-3, atol=1e-3)
@@ -186,12 +194,12 @@ def test_encoder_starts_as_the_cosine_of_spectra_whatever_their_strength():
 def checkpoint(tmp_path_factory):
     """An extractor after three steps."""
     reals = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
-    return extractor.train(Shades(), [reals], TINY, name="tiny", folder=tmp_path_factory.mktemp("extractor"))
+    return extractor.train_extractor(Shades(), [reals], TINY, name="tiny", folder=tmp_path_factory.mktemp("extractor"))
 
 
 def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
-    monkeypatch.setattr(training, "SAVE_EVERY", 0)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
     reals = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
     draw, calls = Shades.draw, []
 
@@ -203,8 +211,8 @@ def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, mon
 
     monkeypatch.setattr(Shades, "draw", fatal)
     with pytest.raises(KeyboardInterrupt):
-        extractor.train(Shades(), [reals], TINY, name="tiny")
-    again = extractor.train(Shades(), [reals], TINY, name="tiny")
+        extractor.train_extractor(Shades(), [reals], TINY, name="tiny")
+    again = extractor.train_extractor(Shades(), [reals], TINY, name="tiny")
     assert len(calls) == 4
     whole, parts = (files.load_tensors(path)[0] for path in (checkpoint, again))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -214,7 +222,7 @@ def test_interrupted_training_ends_in_the_same_weights(checkpoint, tmp_path, mon
 
 def test_robust_training_takes_other_steps(checkpoint, tmp_path):
     reals = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
-    robust = extractor.train(Shades(), [reals], replace(TINY, robust=True), name="robust", folder=tmp_path)
+    robust = extractor.train_extractor(Shades(), [reals], replace(TINY, robust=True), name="robust", folder=tmp_path)
     plain, other = (files.load_tensors(path)[0] for path in (checkpoint, robust))
     assert not all(torch.equal(plain[key], other[key]) for key in plain)
 
@@ -317,7 +325,7 @@ def test_command_prints_and_writes_the_table(folders, checkpoint, monkeypatch, c
 def test_training_commands_say_what_is_missing(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
     assert main(monkeypatch, "synthesis", "train", "mine") == 2
-    assert "0 synthetic models; two at least" in capsys.readouterr().err
+    assert "0 synthetic models, two at least" in capsys.readouterr().err
     assert main(monkeypatch, "synthesis", "train-models", "--dataset", "fashion-mnist") == 2
     assert "fashion-mnist: images are grey" in capsys.readouterr().err
     assert not list(paths.home().glob("synthesis/**/*.safetensors"))
@@ -325,7 +333,7 @@ def test_training_commands_say_what_is_missing(monkeypatch, capsys, tmp_path):
 
 def test_an_extractor_is_trained_on_the_models_of_a_folder(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))
-    list(train_models(chosen=architectures()[:2], seeds=1, steps=1, out=tmp_path / "models"))
+    list(train_synthetic_models(chosen=architectures()[:2], seeds=1, steps=1, out=tmp_path / "models"))
     words = ["synthesis", "train", "mine", "--checkpoints", str(tmp_path / "models"), "--scale", "log"]
     assert main(monkeypatch, *words, "--steps", "1", "--models", "2", "--each", "2") == 0
     path = tmp_path / "networks" / "extractor-mine.safetensors"

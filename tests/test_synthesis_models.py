@@ -9,9 +9,17 @@ import torch
 from torch import nn
 
 from manifpt.synthesis import simulators, train
-from manifpt.synthesis.models import ACTIVATIONS, NORMS, WIDTH, Architecture, architectures, build, parse
+from manifpt.synthesis.models import (
+    ACTIVATIONS,
+    NORMS,
+    WIDTH,
+    Architecture,
+    architectures,
+    build_synthetic_model,
+    parse,
+)
 from manifpt.synthesis.simulators import FreshModels, TrainedModels, solve
-from manifpt.synthesis.train import to_pixels, train_model, train_models
+from manifpt.synthesis.train import to_pixels, train_synthetic_model, train_synthetic_models
 from manifpt.utils import files
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
@@ -65,7 +73,7 @@ def convolutions(c_in, c_out):
 @pytest.mark.parametrize("architecture", architectures(), ids=lambda a: a.name)
 def test_structure_and_number_of_weights(architecture):
     """Every architecture: modules in order and weights counted by hand from the table of options."""
-    model = build(architecture, seed=0)
+    model = build_synthetic_model(architecture, seed=0)
     c = WIDTH
     steps = [(c, 3)] if architecture.blocks == 1 else [(2 * c, c), (c, 3)]  # enlarging
     expected = 0
@@ -94,7 +102,7 @@ def test_structure_and_number_of_weights(architecture):
 
 @pytest.mark.parametrize(("activation", "low", "high"), [("relu", -1, np.inf), ("sigmoid", -1, 1), ("tanh", -1, 1)])
 def test_outputs_that_cannot_be_negative_are_read_as_pixels_from_0_to_1(activation, low, high):
-    model = build(replace(PLAIN, activation=activation), seed=0)
+    model = build_synthetic_model(replace(PLAIN, activation=activation), seed=0)
     nn.init.normal_(model.body[-1][1].weight, std=3)
     given = model(signed(smooth(8)))
     assert low <= given.min() < -0.9
@@ -102,16 +110,16 @@ def test_outputs_that_cannot_be_negative_are_read_as_pixels_from_0_to_1(activati
 
 
 def test_seed_decides_the_weights():
-    first, again, other = (build(PLAIN, seed=seed).body[0][1].weight for seed in (1, 1, 2))
+    first, again, other = (build_synthetic_model(PLAIN, seed=seed).body[0][1].weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.equal(first, build(replace(PLAIN, norm="batch"), seed=1).body[0][1].weight)
+    assert not torch.equal(first, build_synthetic_model(replace(PLAIN, norm="batch"), seed=1).body[0][1].weight)
 
 
 def test_training_ends_at_eta_on_a_plateau_or_when_steps_run_out(monkeypatch):
     for name, value in {"CHECK": 5, "BATCH": 4, "ETA": 0.5}.items():
         monkeypatch.setattr(train, name, value)
-    model, record = train_model(PLAIN, smooth(1), seed=0)
+    model, record = train_synthetic_model(PLAIN, smooth(1), seed=0)
     assert record["stopped"] == "eta"
     assert record["steps"] % 5 == 0
     assert not model.training
@@ -120,9 +128,9 @@ def test_training_ends_at_eta_on_a_plateau_or_when_steps_run_out(monkeypatch):
     )
     assert record["mse"] <= 0.5
     hopeless = np.random.default_rng(0).integers(0, 2, (200, 3, 16, 16), np.uint8) * 255
-    _, record = train_model(PLAIN, hopeless, seed=0, steps=7)
+    _, record = train_synthetic_model(PLAIN, hopeless, seed=0, steps=7)
     assert (record["stopped"], record["steps"]) == ("steps", 7)
-    _, record = train_model(PLAIN, hopeless, seed=0)
+    _, record = train_synthetic_model(PLAIN, hopeless, seed=0)
     assert record["stopped"] == "plateau"
     assert record["steps"] >= 5 * (train.PATIENCE + 1)
     assert record["mse"] > 0.6
@@ -143,15 +151,15 @@ def test_reason_to_stop():
 def test_no_gradient_below_eta(monkeypatch):
     """max(MSE, eta) is constant there: the weights stay as they are drawn."""
     monkeypatch.setattr(train, "ETA", 1e9)
-    model, _ = train_model(PLAIN, smooth(4), seed=3, steps=3)
-    drawn = build(PLAIN, seed=3)
+    model, _ = train_synthetic_model(PLAIN, smooth(4), seed=3, steps=3)
+    drawn = build_synthetic_model(PLAIN, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), drawn.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("images", [smooth(4)[:, :1], smooth(4).astype(np.float32), smooth(4)[..., :15]])
 def test_images_that_cannot_be_learned(images):
     with pytest.raises(InputError, match="multiples of 4"):
-        train_model(PLAIN, images, seed=0)
+        train_synthetic_model(PLAIN, images, seed=0)
 
 
 @pytest.fixture
@@ -159,20 +167,22 @@ def few(tmp_path, monkeypatch):
     """Train two architectures on gradients: ``few(seeds=…)`` gives the records, checkpoints in ``tmp_path``."""
     monkeypatch.setattr(train, "_images", lambda dataset: (smooth(20), "checksum"))
     chosen = (PLAIN, replace(PLAIN, norm="batch"))
-    return lambda **options: list(train_models(chosen=chosen, out=tmp_path, **{"steps": 2, "seeds": 1} | options))
+    return lambda **options: list(
+        train_synthetic_models(chosen=chosen, out=tmp_path, **{"steps": 2, "seeds": 1} | options)
+    )
 
 
 def test_bulk_training_keeps_what_is_there(few, tmp_path, monkeypatch):
     few()
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert sorted(kept) == ["000100-s0.safetensors", "000101-s0.safetensors"]
-    trained, real = [], train.train_model
+    trained, real = [], train.train_synthetic_model
 
     def note(architecture, images, *, seed, steps):
         trained.append((architecture.name, seed))
         return real(architecture, images, seed=seed, steps=steps)
 
-    monkeypatch.setattr(train, "train_model", note)
+    monkeypatch.setattr(train, "train_synthetic_model", note)
     records = few(seeds=2)
     assert trained == [("000100", 1), ("000101", 1)]
     assert [(r["architecture"], r["seed"]) for r in records] == [("000100", 0), ("000101", 0), *trained]
@@ -186,27 +196,27 @@ def test_a_model_that_fails_ends_bulk_training_at_once(tmp_path):
     chosen = architectures(blocks=2, layers=2)[:60]
     (tmp_path / f"{chosen[0].name}-s0.safetensors").write_text("damaged")
     with pytest.raises(InputError, match=f"{chosen[0].name}-s0"):
-        list(train_models(chosen=chosen, seeds=1, steps=10, jobs=2, out=tmp_path))
+        list(train_synthetic_models(chosen=chosen, seeds=1, steps=10, jobs=2, out=tmp_path))
     assert len(list(tmp_path.iterdir())) < 30
 
 
 def test_checkpoint_gives_the_images_of_the_trained_model(few, tmp_path):
     few()
-    model, settings = train.load(tmp_path / "000101-s0.safetensors")
-    direct, _ = train_model(model.architecture, smooth(20), seed=0, steps=2)
+    model, settings = train.load_synthetic_model(tmp_path / "000101-s0.safetensors")
+    direct, _ = train_synthetic_model(model.architecture, smooth(20), seed=0, steps=2)
     with torch.no_grad():
         torch.testing.assert_close(model(signed(smooth(5))), direct(signed(smooth(5))), atol=5e-3, rtol=5e-3)
     assert settings["stopped"] == "steps"
     files.save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"architecture": "000100"})
     with pytest.raises(InputError, match="not the checkpoint of a synthetic model"):
-        train.load(tmp_path / "other.safetensors")
+        train.load_synthetic_model(tmp_path / "other.safetensors")
 
 
 def test_wrong_numbers_and_grey_images_are_refused_before_training():
     with pytest.raises(InputError, match="0, 1000, 1; at least 1"):
-        train_models(seeds=0)
+        train_synthetic_models(seeds=0)
     with pytest.raises(InputError, match="fashion-mnist: images are grey"):
-        train_models(dataset="fashion-mnist")
+        train_synthetic_models(dataset="fashion-mnist")
 
 
 def test_pixels_are_rounded_and_clipped():
@@ -256,7 +266,7 @@ def test_fresh_models_differ_within_and_between_batches():
 @pytest.mark.parametrize("order", ["post", "pre"])
 def test_solved_model_gives_images_back(order, norm, activation):
     """Better than the best constant by far, on images it was not solved for."""
-    model = build(Architecture(1, 1, order, "bilinear", activation, norm), seed=0)
+    model = build_synthetic_model(Architecture(1, 1, order, "bilinear", activation, norm), seed=0)
     solve(model, signed(smooth(16)))
     assert not model.training
     others = signed(smooth(16, seed=1))
@@ -269,7 +279,7 @@ def test_convolution_is_fitted_to_the_first_images_alone():
     """Of the others it knows the statistics, which this model without batch norm at the end takes from its encoder."""
     images = signed(smooth(8))
     changed = torch.cat([images[:4], images[4:].flip(0)])  # same statistics, other order
-    whole, first, again = (build(PLAIN, seed=0) for _ in range(3))
+    whole, first, again = (build_synthetic_model(PLAIN, seed=0) for _ in range(3))
     solve(whole, images)
     solve(first, images, fit_on=4)
     solve(again, changed, fit_on=4)
@@ -280,7 +290,7 @@ def test_convolution_is_fitted_to_the_first_images_alone():
 
 def test_ridge_solution_has_no_better_neighbour():
     """Of the last convolution: any step away from it raises the penalised error on the images it was solved for."""
-    model, images = build(PLAIN, seed=0), signed(smooth(8))
+    model, images = build_synthetic_model(PLAIN, seed=0), signed(smooth(8))
     solve(model, images)
     model.train()
     last = model.body[-1][1]

@@ -4,16 +4,8 @@ from manifpt.baselines import durall20, dzanic20, marra18, marra19, mccloskey18,
 from manifpt.baselines.base import Method
 from manifpt.utils.errors import InputError
 
-BASELINES = {  # in the order of the paper's table
-    "mccloskey18": mccloskey18.baseline,
-    "nataraj19": nataraj19.baseline,
-    "durall20": durall20.baseline,
-    "dzanic20": dzanic20.baseline,
-    "wang20": wang20.baseline,
-    "marra18": marra18.baseline,
-    "marra19": marra19.baseline,
-    "yu19": yu19.baseline,
-}
+_FILES = (mccloskey18, nataraj19, durall20, dzanic20, wang20, marra18, marra19, yu19)  # as in the paper's table
+BASELINES = {file.__name__.rpartition(".")[2]: file.baseline for file in _FILES}
 
 
 def build(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> Method:
@@ -22,16 +14,11 @@ def build(name: str, *, real: str, seed: int = 0, epochs: int | None = None) -> 
     Parameters
     ----------
     name
-        A key of `BASELINES`.
+        A key of `BASELINES`; `InputError` for another.
     real
         Name of the real set that the models were trained on.
     seed, epochs
-        Of its training, where it has one; epochs None for the full budget.
-
-    Raises
-    ------
-    InputError
-        Unknown name.
+        Of its training, if it has any; epochs None for the full budget.
     """
     if name not in BASELINES:
         raise InputError(f"baseline {name!r} is unknown; choose one of {', '.join(BASELINES)}")

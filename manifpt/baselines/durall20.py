@@ -8,8 +8,7 @@ for each pair of models, as scikit-learn does.
 import numpy as np
 from sklearn.svm import SVC
 
-from manifpt.baselines.base import HandCrafted, Method
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import HandCrafted, Method, intensity
 
 FLAT = 1e-6  # a spectrum that spans less has no shape but rounding
 

@@ -13,8 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from manifpt.baselines.base import HandCrafted, Method
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import HandCrafted, Method, intensity
 
 BINS = 24
 FIT_FROM = 0.85  # of the largest radius

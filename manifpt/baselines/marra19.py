@@ -45,7 +45,7 @@ def normalised(rows: np.ndarray) -> np.ndarray:
 
 def baseline(*, real: str, **_) -> Method:
     """The baseline; `real` names the real set whose denoiser gives the residuals."""
-    network = dncnn.load(dataset=real)
+    network = dncnn.load_denoiser(dataset=real)
 
     @torch.inference_mode()
     def residual(images: np.ndarray) -> np.ndarray:

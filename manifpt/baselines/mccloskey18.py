@@ -9,8 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from manifpt.baselines.base import HandCrafted, Method
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import HandCrafted, Method, intensity
 
 OVER = (240, 245, 250, 255)
 UNDER = (0, 5, 10, 15)

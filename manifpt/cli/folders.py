@@ -1,4 +1,4 @@
-"""The commands for folders of other people's images: ``manifpt fingerprint`` and ``manifpt attribute``."""
+"""The commands for folders of a user's images: ``manifpt fingerprint`` and ``manifpt attribute``."""
 
 import sys
 from pathlib import Path
@@ -6,23 +6,27 @@ from typing import Annotated
 
 import typer
 
-attribute = typer.Typer(no_args_is_help=True, help="Train on folders of images which model made them, and predict.")
+from manifpt.cli.options import flag, option
+
+attribute = typer.Typer(no_args_is_help=True, help="Learn which model made an image, from folders of images.")
 
 Real = Annotated[Path, typer.Argument(help="Folder of real images.")]
 Generated = Annotated[Path, typer.Argument(help="Folder whose sub-folders are the models.")]
-Space = Annotated[str, typer.Option(metavar="NAME", help="rgb, freq, sl, ssl:<dataset>.")]
-Estimator = Annotated[str, typer.Option(metavar="NAME", help="nearest (the paper's) or tangent.")]
-Neighbours = Annotated[int, typer.Option("-k", "--k", metavar="N", help="Neighbours of tangent.")]
-RuleName = Annotated[str, typer.Option(metavar="NAME", help="centre-crop, patches or resize.")]
-Size = Annotated[int | None, typer.Option(metavar="PIXELS", help="Default: the smallest side, 64 at most.")]
-Equalise = Annotated[bool, typer.Option("--equalise", help="Re-encode all images as JPEG of one quality first.")]
-Workers = Annotated[int, typer.Option(metavar="N", help="Threads that decode images.")]
+Space = Annotated[str, option("NAME", "Space of the artifacts: rgb, freq, sl or ssl:<dataset>.")]
+Estimator = Annotated[str, option("NAME", "Estimator of the manifold: nearest (the paper's) or tangent.")]
+Neighbours = Annotated[int, option("N", "Number of neighbours of the estimator tangent.", "-k", "--k")]
+RuleName = Annotated[str, option("NAME", "How pictures become images: centre-crop, patches or resize.")]
+Size = Annotated[
+    int | None, option("PIXELS", "Side of the images; default: the smallest side of a picture, at most 64.")
+]
+Equalise = Annotated[bool, flag("--equalise", "Re-encode all pictures as JPEG of one quality first.")]
+Workers = Annotated[int, option("N", "Number of threads that decode pictures.", min=1)]
 
 
 def fingerprint(
     real: Real,
     generated: Generated,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz file to write.")],
+    out: Annotated[Path, option("FILE", "The .npz file to write.")],
     space: Space = "rgb",
     estimator: Estimator = "nearest",
     k: Neighbours = 64,
@@ -31,22 +35,22 @@ def fingerprint(
     equalise: Equalise = False,
     workers: Workers = 1,
 ) -> None:
-    """Write the artifacts of every model in a folder, and of held-out real images, to one file."""
-    from manifpt.folders import own
-    from manifpt.utils import files
+    """Write the artifacts of every model, and of held-out real images, to one file."""
+    from manifpt.folders.fingerprint import make_manifold, write_fingerprints
+    from manifpt.utils.files import check_writable
 
-    files.check_writable(out, ending=".npz")
-    chosen = own.manifold(space, estimator, k)
-    folders = _survey(real, generated, rule, size, equalise, workers)
-    typer.echo(own.fingerprint(folders, chosen, out).to_string(index=False, float_format="%.3f"))
+    check_writable(out, ending=".npz")
+    manifold = make_manifold(space, estimator, k)
+    folders = _survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers)
+    typer.echo(write_fingerprints(folders, manifold, out).to_string(index=False, float_format="%.3f"))
     typer.echo(f"{out}: {len(folders.classes)} classes; auc 0.5: no longer than the artifacts of real images")
 
 
 @attribute.command("train", epilog="Example: manifpt attribute train real/ generated/ --out clf/")
-def train(
+def attribute_train(
     real: Real,
     generated: Generated,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The classifier's folder, new or empty.")],
+    out: Annotated[Path, option("FOLDER", "The folder of the classifier, new or empty.")],
     space: Space = "rgb",
     estimator: Estimator = "nearest",
     k: Neighbours = 64,
@@ -54,40 +58,40 @@ def train(
     size: Size = None,
     equalise: Equalise = False,
     workers: Workers = 1,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Of training; default: 10.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of training.")] = 0,
+    epochs: Annotated[int | None, option("N", "Number of epochs of training; default: 10.")] = None,
+    seed: Annotated[int, option("N", "Seed of the training.")] = 0,
 ) -> None:
-    """Train a classifier on the artifacts of every model and of held-out reals; write it with an HTML report."""
-    from manifpt.folders import own, tracing
+    """Train a classifier on the artifacts of every model and of held-out real images; write it with an HTML report."""
+    from manifpt.folders.classifier import check_free, train_classifier
+    from manifpt.folders.fingerprint import make_manifold
 
-    tracing.check_free(out)
-    chosen = own.manifold(space, estimator, k)
-    folders = _survey(real, generated, rule, size, equalise, workers)
-    frame = tracing.train(folders, chosen, out, epochs=epochs, seed=seed)
+    check_free(out)
+    manifold = make_manifold(space, estimator, k)
+    folders = _survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers)
+    frame = train_classifier(folders, manifold, out, epochs=epochs, seed=seed)
     typer.echo(frame.to_string(index=False, float_format="%.3f"))
     typer.echo(f"{out / 'report.html'}: the report")
 
 
 @attribute.command("predict", epilog="Example: manifpt attribute predict clf/ images/ --csv out.csv")
-def predict(
-    classifier: Annotated[Path, typer.Argument(help="A folder of `manifpt attribute train`.")],
+def attribute_predict(
+    classifier: Annotated[Path, typer.Argument(help="Folder of a classifier by `manifpt attribute train`.")],
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
-    csv: Annotated[Path, typer.Option(metavar="FILE", help="The table to write.")],
+    csv: Annotated[Path, option("FILE", "The CSV file to write.")],
     workers: Workers = 1,
 ) -> None:
     """Name the model that made each image, with its probability."""
-    from manifpt.folders import tracing
+    from manifpt.folders.classifier import predict_models
 
-    _warn(tracing.predict(classifier, images, csv, workers=workers, progress=sys.stderr.isatty()))
+    _warn(predict_models(classifier, images, csv, workers=workers, progress=sys.stderr.isatty()))
     typer.echo(f"{csv}: a row an image")
 
 
-def _survey(real: Path, generated: Path, rule: str, size: int | None, equalise: bool, workers: int):
-    """The folders, surveyed; their warnings go to the standard error stream."""
-    from manifpt.folders.survey import survey
+def _survey(real: Path, generated: Path, **options):
+    """Survey the folders, and print their warnings to the standard error stream."""
+    from manifpt.folders.survey import survey_folders
 
-    progress = sys.stderr.isatty()
-    found = survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers, progress=progress)
+    found = survey_folders(real, generated, **options, progress=sys.stderr.isatty())
     _warn(found.warnings)
     return found
 

@@ -6,42 +6,34 @@ from typing import Annotated
 
 import typer
 
+from manifpt.cli.options import Count, Grid, NoiseSeed, option
+from manifpt.data import mosaics
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
-latent = typer.Typer(no_args_is_help=True, help="Write users' keys into images as they are generated; read them back.")
+latent = typer.Typer(no_args_is_help=True, help="Write users' keys into generated images; read them back.")
 
-Users = Annotated[
-    Path, typer.Option(metavar="FILE", help="JSON file of users, their keys and the fingerprint's settings.")
-]
+Users = Annotated[Path, option("FILE", "JSON file of users, their keys and the fingerprint's settings.")]
 AT_A_TIME = 4  # images read before their lines are printed
-GREY = 127.5  # levels a unit, in images from -1 to 1
-Seed = Annotated[int, typer.Option(metavar="N", help="Of the noise.")]
+GREY = 127.5  # grey levels per unit of images in [-1, 1]
 
 
 @latent.command("register", epilog="Example: manifpt latent register ada --registry users.json")
 def latent_register(
     user: Annotated[str, typer.Argument(help="Name of a new user.")],
     registry: Users,
-    key: Annotated[
-        str, typer.Option(metavar="KEY", help="0b…, 0x… or text; default: random bits, which a claim's p counts on.")
-    ] = "",
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="New file: stylegan2 (default) or ldm.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="New file: GM dataset of the model; default gm-fashion.")
-    ] = None,
+    key: Annotated[str, option("KEY", "0b…, 0x… or text; default: random bits, which the p of a claim assumes.")] = "",
+    model: Annotated[str | None, option("NAME", "For a new file: stylegan2 (default) or ldm.")] = None,
+    dataset: Annotated[str | None, option("NAME", "For a new file: its GM dataset; default gm-fashion.")] = None,
     key_length: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="New file: bits of a key; default 32, for up to 4,000 users at p < 1e-6."),
+        int | None, option("N", "For a new file: bits of a key; default 32, for up to 4,000 users at p < 1e-6.")
     ] = None,
-    shift: Annotated[
-        int | None, typer.Option(metavar="N", help="New file: first component; default: last ones.")
-    ] = None,
-    sigma: Annotated[float | None, typer.Option(metavar="X", help="New file: strength of the key; default 2.")] = None,
+    shift: Annotated[int | None, option("N", "For a new file: first component; default: the last ones.")] = None,
+    sigma: Annotated[float | None, option("X", "For a new file: strength of the key; default 2.")] = None,
 ) -> None:
-    """Give a user a key; the first user makes the file, and settles the fingerprint's settings in it.
+    """Register a user and draw a key; the first user creates the file, which fixes the fingerprint's settings.
 
-    The file holds the keys, which are secret: keep it where users' images do not go.
+    The file holds the keys, which are secret: only its owner may read it. Keep it apart from the users' images.
     """
     from manifpt.latent.fingerprinter import LatentFingerprinter
     from manifpt.latent.generators import load_generator
@@ -59,8 +51,8 @@ def latent_register(
         generator = load_generator(model or "stylegan2", dataset=dataset or "gm-fashion")
         Registry.create(registry, LatentFingerprinter(generator, **given, **repeated).settings, exist_ok=True)
     known = Registry(registry)
-    generated_by = known.settings.get("generator", "/").split("/")
-    settled = dict(zip(("dataset", "model"), generated_by, strict=True)) | known.settings
+    dataset_, _, model_ = known.settings.get("generator", "").rpartition("/")
+    settled = {"dataset": dataset_, "model": model_} | known.settings
     given |= {name: value for name, value in (("model", model), ("dataset", dataset)) if value}
     if other := [name for name, value in given.items() if value != settled[name]]:
         shown = ", ".join(f"--{name.replace('_', '-')} {settled[name]}" for name in other)
@@ -70,11 +62,11 @@ def latent_register(
 
 @latent.command("embed", epilog="Example: manifpt latent embed ada --registry users.json --grid ada.png -n 16")
 def latent_embed(
-    user: Annotated[str, typer.Argument(help="Whose key to write.")],
+    user: Annotated[str, typer.Argument(help="Name of the user whose key is written.")],
     registry: Users,
-    grid: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write: a square of images.")],
-    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Images.")] = 16,
-    seed: Seed = 0,
+    grid: Grid,
+    n: Count = 16,
+    seed: NoiseSeed = 0,
 ) -> None:
     """Generate images that carry a user's key."""
     from manifpt.latent.fingerprinter import LatentFingerprinter
@@ -83,42 +75,35 @@ def latent_embed(
     files.check_writable(grid, ending=".png")
     known = Registry(registry)
     if user not in known.users:
-        raise InputError(
-            f"{registry}: no user {user!r}, but {', '.join(known.users) or 'none'}; register, or choose one"
-        )
+        there = ", ".join(known.users) or "none"
+        raise InputError(f"{registry}: no user {user!r}, but {there}; register, or choose one")
     images = LatentFingerprinter.from_settings(known.settings).embed(known.users[user], n, seed)
-    files.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
+    mosaics.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))
 
 
 @latent.command("attribute", epilog="Example: manifpt latent attribute ada.png --registry users.json")
 def latent_attribute(
-    grid: Annotated[Path, typer.Argument(help="PNG of tiles of 32 pixels.")],
+    grid: Annotated[Path, typer.Argument(help="PNG file of tiles of 32x32 pixels.")],
     registry: Users,
     n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, metavar="N", help="Tiles to read; default: all but black ones at the end."),
+        int | None, option("N", "Number of tiles to read; default: all but black ones at the end.", "-n", min=1)
     ] = None,
-    search: Annotated[str, typer.Option(metavar="NAME", help="newton, or adam as in the released code.")] = "newton",
+    search: Annotated[str, option("NAME", "newton, or adam as in the released code.")] = "newton",
     loss: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of adam; default perceptual+pixel. The paper's is lpips, of a download."),
+        str | None, option("NAME", "Loss of adam; default perceptual+pixel. The paper's is lpips, a download.")
     ] = None,
-    attack: Annotated[
-        str, typer.Option(metavar="NAME", help="What the images are known to have gone through, e.g. jpeg or blur.")
-    ] = "none",
-    starts: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="For each image at most; default: 4, of adam 20.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most; default: 60, of adam 2000.")] = None,
-    warm: Annotated[int, typer.Option(min=0, metavar="N", help="Train a first guess for N steps; 0: none.")] = 0,
-    max_p: Annotated[float, typer.Option(metavar="X", help="False-positive rate of a claim.")] = 1e-6,
+    attack: Annotated[str, option("NAME", "Attack that the images are known to have undergone, e.g. jpeg.")] = "none",
+    starts: Annotated[int | None, option("N", "Most starts an image; default: 4, with adam 20.", min=1)] = None,
+    steps: Annotated[int | None, option("N", "Most steps a start; default: 60, with adam 2000.", min=0)] = None,
+    warm: Annotated[int, option("N", "Steps of training of a first guess; 0: none.", min=0)] = 0,
+    max_p: Annotated[float, option("X", "False-positive rate of a claim.")] = 1e-6,
 ) -> None:
-    """Name the user whose key each image carries, or say that it is not ours.
+    """Name the user whose key each image carries, or print that no user's key was found.
 
-    An image takes some ten seconds. The residual tells whether the search explained it: some tenths of a grey level if
-    this generator made it, with whatever key, and nobody touched it; more for other images, or if the search failed.
+    An image takes about ten seconds. The residual tells whether the search reproduced the image: it is some tenths of a
+    grey level if this generator made the image, with any key, and it was not changed since; otherwise it is larger.
     """
-    from manifpt.latent.adam import LatentEstimator
+    from manifpt.latent.adam import AdamEstimator
     from manifpt.latent.attacks import attack_named
     from manifpt.latent.attribute import attribute, check_claims
     from manifpt.latent.fingerprinter import LatentFingerprinter
@@ -126,18 +111,18 @@ def latent_attribute(
     from manifpt.latent.newton import NewtonEstimator
     from manifpt.latent.warm import train_warm_start
 
-    searches = {"newton": NewtonEstimator, "adam": LatentEstimator}
+    searches = {"newton": NewtonEstimator, "adam": AdamEstimator}
     if search not in searches:
         raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
     if loss and search != "adam":
         raise InputError(f"--loss {loss}: only --search adam has a choice; {search} compares pixels")
     attack_named(attack)
-    known, images = Registry(registry), files.load_mosaic(grid, n)
+    known, images = Registry(registry), mosaics.load_mosaic(grid, n)
     check_claims(known.settings, known, max_p)
     fingerprinter = LatentFingerprinter.from_settings(known.settings)
     first = train_warm_start(fingerprinter, steps=warm) if warm else None
-    options = {"loss": loss, "starts": starts, "steps": steps}
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {"loss": loss, "starts": starts, "steps": steps}
+    given = {name: value for name, value in given.items() if value is not None}
     estimator = searches[search](fingerprinter, warm_start=first, attack=attack, **given)
     for done in range(0, len(images), AT_A_TIME):
         claims = attribute(images[done : done + AT_A_TIME], estimator, known, max_p=max_p)

@@ -1,8 +1,8 @@
-"""Picture files of any make: found, decoded to 8 bits, and described by what a classifier could learn instead.
+"""Find picture files, decode them to 8 bits, and describe what else than the image a classifier could learn from.
 
 Files whose names begin with a dot are left out; links are followed, once. A picture is decoded to 8-bit grey or colour:
-16 bits keep the upper eight, palettes, CMYK and others become RGB, transparency shows white. A tag that says which side
-is up is not looked at: pixels stay where the file has them.
+16 bits keep the upper eight, palettes, CMYK and others become RGB, and transparency becomes white. Orientation tags are
+ignored: pixels stay where the file has them.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 LEAST_SIDE = 8
 MOST_PIXELS = 2**26
-AHEAD = 8  # pictures for each thread that are decoded ahead at most
-warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are refused, or read all the same
+AHEAD = 8  # pictures that each thread decodes ahead at most
+warnings.filterwarnings("ignore", module=r"PIL\.")  # such pictures are either refused or read all the same
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file and what it is like: native size, format, hash of its JPEG quantisation tables, checksum of its pixels."""
+    """A picture file: native size, format, hash of its JPEG quantisation tables, checksum of its pixels."""
 
     path: Path
     width: int
@@ -43,13 +43,13 @@ class Picture:
 
 
 def find(folder: Path | str) -> list[Path]:
-    """All picture files below a folder, sorted; `InputError` if there is none, or links lead round in a circle."""
+    """List all picture files below a folder, sorted; `InputError` if there is none, or links form a circle."""
     folder = check_folder(folder)
     seen, found = set(), []
     for where, below, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         below[:] = [name for name in below if not name.startswith(".")]
         if (real := os.path.realpath(where)) in seen:
-            raise InputError(f"{where}: is {real}, which is read already; remove the link that leads there twice")
+            raise InputError(f"{where}: leads to {real}, which is already read; remove this link")
         seen.add(real)
         found += [Path(where, name) for name in names if is_picture(name)]
     if not found:
@@ -58,12 +58,12 @@ def find(folder: Path | str) -> list[Path]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of that name is taken for a picture."""
+    """Say whether a file of that name counts as a picture."""
     return not name.startswith(".") and name.lower().endswith(SUFFIXES)
 
 
 def check_folder(folder: Path | str) -> Path:
-    """The folder as a path; `InputError` if there is none."""
+    """Return the folder as a path; raise `InputError` if there is none."""
     folder = files.as_path("folder", folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: {'a file' if folder.is_file() else 'no such folder'}; a folder of images expected")
@@ -71,29 +71,44 @@ def check_folder(folder: Path | str) -> Path:
 
 
 def look(path: Path) -> Picture:
-    """Decode a file in full and describe it; `InputError` as `decode`."""
+    """Decode a file in full and describe it; raise `InputError` as `decode` does."""
     image, made = _read(path)
-    digest = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
-    return Picture(path, *image.size, *made, image.mode == "L", digest)
+    return Picture(path, *image.size, *made, image.mode == "L", _digest(image))
 
 
-def decode(path: Path) -> Image.Image:
-    """A picture of mode ``L`` or ``RGB``.
+def decode(path: Path, digest: str | None = None) -> Image.Image:
+    """Decode a file to a picture of mode ``L`` or ``RGB``.
+
+    Parameters
+    ----------
+    digest
+        The checksum of the pixels, if they were read before.
 
     Raises
     ------
     InputError
-        Not a picture or cut short, animated, of 32 bits, or of more than 2**26 pixels or a side below 8.
+        Not a picture or cut short, animated, of 32 bits, or of more than 2**26 pixels or a side below 8; other pixels
+        than those of the digest.
     """
-    return _read(path)[0]
+    image = _read(path)[0]
+    if digest not in (None, _digest(image)):
+        raise InputError(f"{path}: changed since it was surveyed; start again, and leave the folders as they are")
+    return image
 
 
 def each(function: Callable, items: Iterable, *, workers: int = 1) -> Iterator:
-    """The function of every item, in order, by `workers` threads; few items are in flight at a time."""
+    """Apply `function` to each item in `workers` threads; yield results in order, with few items ahead."""
+    if not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers: {workers!r}; a whole number from 1 on expected")
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(items)
         while some := list(islice(rest, AHEAD * workers)):
             yield from pool.map(function, some)
+
+
+def _digest(image: Image.Image) -> str:
+    """Checksum of a decoded picture's pixels, mode and size."""
+    return hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
 
 
 def _unreadable(error: OSError) -> None:
@@ -101,7 +116,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _read(path: Path) -> tuple[Image.Image, tuple[str, str]]:
-    """The decoded picture, its format and its quantisation tables."""
+    """Return the decoded picture, its format and the hash of its quantisation tables."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: no regular file; remove it, or give it another ending")
     try:
@@ -119,7 +134,7 @@ def _read(path: Path) -> tuple[Image.Image, tuple[str, str]]:
 
 
 def _check(path: Path, image: Image.Image) -> None:
-    """Refuse, before any pixel is decoded, what is too large, too small, or more than one picture."""
+    """Refuse a picture that is too large, too small or animated before any pixel is decoded."""
     if image.width * image.height > MOST_PIXELS:
         raise InputError(f"{path}: {image.width}x{image.height}; {MOST_PIXELS:,} pixels at most expected, cut it up")
     if min(image.size) < LEAST_SIDE:
@@ -141,7 +156,7 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """A uint8 image `(c, h, w)`, c 1 or 3, stored as JPEG of a quality from 1 to 95 and read again."""
+    """Compress a uint8 image `(c, h, w)`, c 1 or 3, as JPEG of a quality from 1 to 95, and return the decoded image."""
     pixels, buffer = image[0] if len(image) == 1 else image.transpose(1, 2, 0), io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1)

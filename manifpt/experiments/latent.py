@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from manifpt.embeddings import embed
 from manifpt.experiments.run import Budget, each, measure
 from manifpt.experiments.store import Key, Scores
-from manifpt.latent.adam import Estimate, LatentEstimator
+from manifpt.latent.adam import AdamEstimator, Estimate
 from manifpt.latent.attacks import ATTACKS, NOISE, attacked
 from manifpt.latent.attribute import NOT_OURS, attribute
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_bytes, to_float
@@ -26,7 +26,7 @@ from manifpt.latent.generators import load_generator
 from manifpt.latent.keys import Registry, random_keys
 from manifpt.latent.newton import SEARCH, NewtonEstimator
 from manifpt.latent.shallow import ShallowFingerprinter
-from manifpt.latent.theory import ROUNDING, jacobian, predict
+from manifpt.latent.theory import ROUNDING, jacobian, predict_reading
 from manifpt.latent.warm import train_warm_start
 from manifpt.metrics import frechet_distance
 from manifpt.nn.perceptual import Perceptual
@@ -104,7 +104,7 @@ class Reading:
             self.fingerprinter.mean_.new_full((CONTENTS, self.point.key_length), 0.5),
         )
         derivatives = [jacobian(self.fingerprinter.generator, code) for code in codes]
-        found = [predict(self.fingerprinter, derivative, noise=noise, prior=True) for derivative in derivatives]
+        found = [predict_reading(self.fingerprinter, derivative, noise=noise, prior=True) for derivative in derivatives]
         separation = np.stack([one.separation for one in found])  # (contents, key_length)
         scores = {
             "predicted_bit_accuracy": 1 - np.mean([one.bit_error.mean() for one in found]),
@@ -124,7 +124,7 @@ READERS: dict[str, Callable] = {
     "newton": NewtonEstimator,
     "newton-warm": partial(_warmed, steps=60),
     "warm": partial(_warmed, steps=0),
-    "adam": lambda fingerprinter: LatentEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
+    "adam": lambda fingerprinter: AdamEstimator(fingerprinter, starts=4, steps=500, units="whitened"),
 }
 
 

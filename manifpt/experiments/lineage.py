@@ -20,13 +20,13 @@ from manifpt.data.real import load_real_labels
 from manifpt.experiments.run import Budget, measure
 from manifpt.experiments.store import Key, Scores
 from manifpt.experiments.synthesis import N_IMAGES, Features
-from manifpt.nn import training
+from manifpt.nn.train import random_batches
 from manifpt.synthesis import protocol
 from manifpt.synthesis.train import to_pixels
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
-from manifpt.zoo.sample import load
+from manifpt.zoo.sample import load_checkpoint
 
 BASES: Mapping[str, int | None] = {"dcgan": None, "ldm": 4}  # rank of the updates, None for all weights
 STEPS = (0, 25, 50, 100, 200)
@@ -57,31 +57,30 @@ def descendants(
         Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model. `InputError` for
         a rank and another model.
     """
-    recipe, network, settings = load(checkpoint, device="cpu")
-    task = recipe.task
-    if rank is not None and "unet" not in task.optimisers:
+    generator, network, settings = load_checkpoint(checkpoint, device="cpu")
+    if rank is not None and "unet" not in generator.optimisers:
         raise InputError(f"{checkpoint}: a rank of updates is for latent diffusion models; None expected")
-    live = task.modules[task.averaged]
+    live = generator.modules[generator.averaged]
     live.load_state_dict(network.state_dict())
 
     pools = {CAUGHT_UP: known, TRAINED: images}
-    draws = {use: training.random_batches(torch.from_numpy(some), recipe.batch_size) for use, some in pools.items()}
+    draws = {use: random_batches(torch.from_numpy(some), generator.batch_size) for use, some in pools.items()}
 
     def advance(step: int, purpose: int) -> None:
         with seeded(seed, step, purpose):
-            task.update(draws[purpose](step).to(memory_format=torch.channels_last), settings["steps"] + step)
+            generator.update(draws[purpose](step).to(memory_format=torch.channels_last), settings["steps"] + step)
 
-    if "discriminator" in task.modules:
-        with _unchanged(live, task.optimisers["G"]):
+    if "discriminator" in generator.modules:
+        with _unchanged(live, generator.optimisers["G"]):
             for step in range(CATCH_UP):
                 advance(step, CAUGHT_UP)
     if rank is not None:
         with seeded(seed):
-            restrict(live.unet, task.optimisers["unet"], rank)
+            restrict(live.unet, generator.optimisers["unet"], rank)
     for step in range(max(steps) + 1):
         if step in steps:
             with torch.no_grad(), seeded(seed, step, MADE):
-                yield step, to_pixels(recipe.sample(live.eval(), n)).numpy()
+                yield step, to_pixels(generator.sample(live.eval(), n)).numpy()
             live.train()
         advance(step, TRAINED)
 

@@ -36,7 +36,7 @@ from manifpt.baselines.base import Classifier
 from manifpt.embeddings import embed
 from manifpt.experiments.store import Key, Results, Scores
 from manifpt.manifold import Manifold, Projection
-from manifpt.nn.recipes import RECIPES
+from manifpt.nn.classifiers import SCHEDULES
 from manifpt.utils.compute import single_precision, spread
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset, draw
@@ -72,12 +72,12 @@ class Budget:
     def settings(self, *gms: GMDataset, schedule: str | None = "short", **more) -> dict:
         """What rows depend on beside their key: the models' samples, the limits, `more`, and the schedule of training.
 
-        The schedule is one of `manifpt.nn.recipes`, None for rows of which nothing is trained.
+        The schedule is one of `manifpt.nn.classifiers`, None for rows of which nothing is trained.
         """
         samples = [{label: record["samples"]["sha256"][:12] for label, record in gm.models.items()} for gm in gms]
         settings = {"samples": samples, "n_reference": self.n_reference} | more
         if schedule:
-            settings |= {"recipe": asdict(RECIPES[schedule]), "networks": AUTO, "val": VAL}
+            settings |= {"recipe": asdict(SCHEDULES[schedule]), "networks": AUTO, "val": VAL}
             settings |= {"n_test": self.n_test, "epochs": self.epochs}
         return settings
 
@@ -214,7 +214,7 @@ def check_method(name: str) -> None:
 
 
 def schedule_of(name: str) -> str:
-    """By which of `manifpt.nn.recipes` the network of a method is trained; `InputError` for an unknown method."""
+    """By which of `manifpt.nn.classifiers` the network of a method is trained; `InputError` for an unknown method."""
     check_method(name)
     return "deep" if name in RESNET50 else "short"
 
@@ -223,7 +223,7 @@ def classifier(name: str, *, real: str, seed: int = 0, epochs: int | None = None
     """The classifier of a method, untrained; epochs None for the full budget. `InputError` for an unknown method."""
     if name in baselines.BASELINES:
         return baselines.build(name, real=real, seed=seed, epochs=epochs).classifier
-    return Attributor(recipe=schedule_of(name), network=name.partition("+")[2] or "auto", seed=seed, epochs=epochs)
+    return Attributor(schedule=schedule_of(name), network=name.partition("+")[2] or "auto", seed=seed, epochs=epochs)
 
 
 def shown(name: str, *, real: str, reference: np.ndarray) -> Show:

@@ -219,7 +219,7 @@ def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
         one = extractor.Extractor(extractor.find(name))
         if method == "control-untrained":
             with seeded(0):
-                network = extractor.Encoder()
+                network = extractor.SpectrumEncoder()
             network.standardise = one.network.standardise
             one.network = network.eval()
         return one

@@ -38,7 +38,7 @@ from manifpt.synthesis import extractor, protocol
 from manifpt.synthesis.models import architectures
 from manifpt.synthesis.simulators import FreshModels, Simulator, TrainedModels
 from manifpt.synthesis.spectrum import residuals
-from manifpt.synthesis.train import folder_of, load, to_pixels
+from manifpt.synthesis.train import folder_of, load_synthetic_model, to_pixels
 from manifpt.synthesis.validation import diversity, ffd, spectrum_vector
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
@@ -167,7 +167,9 @@ def _checkpoints(given: Sequence[Path] | None) -> tuple[Path, ...]:
 def _trained(simulator: Simulator, config: extractor.ExtractorConfig, seed: int, name: str, folder: str):
     """A trained extractor; the state of its training is kept, so it is trained once for all GM datasets."""
     config, folder = replace(config, seed=seed), paths.runs() / folder
-    return extractor.Extractor(extractor.train(simulator, [load_real(REAL)], config, name=name, folder=folder))
+    return extractor.Extractor(
+        extractor.train_extractor(simulator, [load_real(REAL)], config, name=name, folder=folder)
+    )
 
 
 def members(checkpoints: Sequence[Path], name: str, *, seed: int) -> list[Path]:
@@ -199,4 +201,5 @@ def synthetic_vectors(checkpoints: tuple[Path, ...], n: int) -> np.ndarray:
     """Spectrum vectors `(models, rings)` of synthetic models that gave n held-out real images back."""
     residual, images = residuals(real=REAL), load_real(REAL, split="test")[:n]
     batch = torch.from_numpy(images).float() / 127.5 - 1
-    return np.stack([spectrum_vector(residual(to_pixels(load(path)[0](batch)).numpy())) for path in checkpoints])
+    made = (to_pixels(load_synthetic_model(path)[0](batch)).numpy() for path in checkpoints)
+    return np.stack([spectrum_vector(residual(images)) for images in made])

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from manifpt.baselines.intensity import intensity
+from manifpt.baselines.base import intensity
 from manifpt.experiments.run import MIDDLE, ROWS, Budget, Show, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset

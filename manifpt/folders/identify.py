@@ -1,4 +1,4 @@
-"""Whose images are these? Folders of images per model as gallery, images to query; see `manifpt.synthesis.protocol`."""
+"""Identification of the models behind images by fingerprints of known models; see `manifpt.synthesis.protocol`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +11,20 @@ from manifpt.synthesis.extractor import SIZE
 from manifpt.synthesis.protocol import crop_features, similarities
 from manifpt.utils.errors import InputError
 
-FEW = 10  # images of a model, below which its gallery entry is uncertain
+FEW = 10  # images of a model below which its fingerprint is uncertain
 
 
 def identify(
     gallery: Path | str, query: Path | str, extract: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Name the model of the gallery that each query image is most like.
+    """Name the model of the gallery whose fingerprint is nearest to each query image.
 
-    Images larger than 32x32 are read as nine crops at their own resolution, whose features are averaged.
+    Of images larger than 32x32, the features of nine crops at their own resolution are averaged.
 
     Parameters
     ----------
     gallery
-        Folder with a sub-folder of images for each model, two at least.
+        Folder with a sub-folder of images for each of at least two models.
     query
         Folder of images, searched with its sub-folders.
     extract
@@ -33,24 +33,24 @@ def identify(
     Returns
     -------
     table
-        A row an image: ``file``, ``model``, ``cosine``, and the ``runner_up`` with its ``runner_up_cosine``; last a row
-        for ``(all)`` of them, by their mean feature, if there are several.
+        One row an image: ``file``, ``model``, ``cosine``, ``runner_up``, ``runner_up_cosine``; with several images, a
+        last row for their mean feature, whose file is ``(all)``.
     remarks
-        What may make the answer uncertain: one image only, sizes that differ, a gallery with few images of a model.
+        Reasons for doubt: a single image, sizes that differ, few images of a model in the gallery.
 
     Raises
     ------
     InputError
-        Before any feature is computed: a folder that is not there or holds no image, or that lies in the other one;
-        fewer than two models, a file that is not an image or smaller than 32x32.
+        Before any feature is computed: a folder that does not exist, holds no image or lies in the other one; fewer
+        than two models; a file that is not an image, or is smaller than 32x32.
     """
-    _check_apart(Path(gallery), Path(query))
+    for inner, outer in ((gallery, query), (query, gallery)):
+        if Path(inner).resolve().is_relative_to(Path(outer).resolve()):
+            raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
     folders = sorted(path for path in Path(gallery).glob("[!.]*") if path.is_dir())
     if len(folders) < 2:
-        raise InputError(f"{gallery}: {len(folders)} folders; one of images for each model expected, two at least")
-    known = {folder.name: read(folder) for folder in folders}
-    asked = read(query)
-    remarks = _remarks(known, asked)
+        raise InputError(f"{gallery}: {len(folders)} folders; one of images for each model expected, at least two")
+    known, asked = {folder.name: read_images(folder) for folder in folders}, read_images(query)
     names = np.repeat(list(known), [len(images) for images in known.values()])
     features = crop_features([image for images in known.values() for image in images.values()], extract, size=SIZE)
     queries = crop_features(list(asked.values()), extract, size=SIZE)
@@ -62,11 +62,11 @@ def identify(
     rows = np.arange(len(cosine))
     columns = {"file": files, "model": models[first], "cosine": cosine[rows, first]}
     columns |= {"runner_up": models[second], "runner_up_cosine": cosine[rows, second]}
-    return pd.DataFrame(columns), remarks
+    return pd.DataFrame(columns), _remarks(known, asked)
 
 
-def read(folder: Path | str) -> dict[Path, np.ndarray]:
-    """Images below a folder by file, uint8 `(3, h, w)`, each at its own size; `InputError` for one below 32x32."""
+def read_images(folder: Path | str) -> dict[Path, np.ndarray]:
+    """File to image for all images below a folder, uint8 `(3, h, w)`; `InputError` for one smaller than 32x32."""
     images = {file: np.asarray(decode(file).convert("RGB")).transpose(2, 0, 1) for file in find(folder)}
     for file, image in images.items():
         if min(image.shape[1:]) < SIZE:
@@ -74,27 +74,16 @@ def read(folder: Path | str) -> dict[Path, np.ndarray]:
     return images
 
 
-def _check_apart(gallery: Path, query: Path) -> None:
-    """`InputError` where an image would be in both."""
-    for inner, outer in ((gallery, query), (query, gallery)):
-        if inner.resolve().is_relative_to(outer.resolve()):
-            raise InputError(f"{inner}: lies in {outer}; gallery and query apart from each other expected")
-
-
 def _remarks(known: dict[str, dict], asked: dict[Path, np.ndarray]) -> list[str]:
-    remarks = []
-    if len(asked) == 1:
-        remarks.append("query: 1 image; several of one model, judged together, are more certain")
-    sizes = {image.shape[1:] for image in asked.values()}
-    others = {image.shape[1:] for images in known.values() for image in images.values()} - sizes
-    if len(sizes) > 1:
-        remarks.append(f"query: images of {len(sizes)} sizes ({_listed(sizes)}), none resized")
-    if others:
-        remarks.append(f"gallery: images of other sizes than the query's ({_listed(others)}), none resized")
-    if few := [name for name, images in known.items() if len(images) < FEW]:
-        remarks.append(f"gallery: fewer than {FEW} images of {', '.join(few)}")
-    return remarks
-
-
-def _listed(sizes: set[tuple[int, int]]) -> str:
-    return ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:4]) + (", …" if len(sizes) > 4 else "")
+    """Reasons to doubt the answer, one line each."""
+    sizes = {image.shape[:0:-1] for image in asked.values()}  # (w, h)
+    others = {image.shape[:0:-1] for images in known.values() for image in images.values()} - sizes
+    few = [name for name, images in known.items() if len(images) < FEW]
+    listed, listed_others = (", ".join(f"{w}x{h}" for w, h in sorted(some)[:4]) for some in (sizes, others))
+    lines = {
+        "query: 1 image; several of one model, judged together, are more certain": len(asked) == 1,
+        f"query: images of {len(sizes)} sizes ({listed}), none resized": len(sizes) > 1,
+        f"gallery: images of other sizes than the query's ({listed_others}), none resized": others,
+        f"gallery: fewer than {FEW} images of {', '.join(few)}": few,
+    }
+    return [line for line, applies in lines.items() if applies]

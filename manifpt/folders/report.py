@@ -1,15 +1,11 @@
-"""What a training on folders came to, as one HTML file that needs no other: figures are inside it."""
+"""The report of a training on folders, as one HTML file that needs no other: figures are embedded in it."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from jinja2 import Environment
-from matplotlib.figure import Figure
+from jinja2 import Template
 
 from manifpt import plotting
 
@@ -19,19 +15,19 @@ PAGE = """<!doctype html>
 td, th {padding: .2em 1em .2em 0; text-align: left} .warning {border-left: .3em solid #c60; padding-left: 1em}</style>
 </head><body>
 <h1>Which model made this image?</h1>
-<p>{{ n }} test images of {{ classes }} classes; a guess is right in {{ "%.0f" | format(100 / classes) }} of 100.
+<p>{{ n }} test images of {{ classes }} classes; by chance, {{ "%.0f" | format(100 / classes) }} of 100 are right.
 Images: {% for name, value in rule.items() %}{{ name }} {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}</p>
 <h2>Warnings</h2>
 {% for line in warnings %}<p class="warning">{{ line }}</p>{% else %}<p>None.</p>{% endfor %}
 <h2>Accuracy</h2>
 {{ table | safe }}
-<p>Where the control is as good, the artifact adds nothing.</p>
-{% for title, source in figures.items() %}<h2>{{ title }}</h2><img alt="{{ title }}" src="{{ source }}">
+<p>If the control is as accurate, the artifact adds nothing.</p>
+{% for title, png in figures.items() %}<h2>{{ title }}</h2><img alt="{{ title }}" src="data:image/png;base64,{{ png }}">
 {% endfor %}</body></html>
 """
 
 
-def html(
+def report_html(
     *,
     warnings: Sequence[str],
     rule: Mapping[str, object],
@@ -41,18 +37,18 @@ def html(
     mean: Mapping[str, np.ndarray],
     images: Mapping[str, np.ndarray],
 ) -> str:
-    """The report.
+    """The HTML text of the report.
 
     Parameters
     ----------
     warnings, rule
-        Lines to be read first, and how pictures became images.
+        Lines that come first, and the settings by which pictures became images.
     curve
-        Columns input, n (training images), accuracy; the control is the input that begins with that word.
+        Columns input, n (training images), accuracy.
     truth, named
-        Label of each test image, and the one it was given: `(n,)`.
+        True and predicted label of each test image, `(n,)`.
     mean
-        Class to its mean artifact: `(c, h, w)`, drawn as it is, or `(d,)`, drawn by its cosine with the others'.
+        Class to mean artifact: `(c, h, w)` is drawn as an image, `(d,)` as its cosines with those of other classes.
     images
         Class to test images, uint8 `(m, c, h, w)`, for the spectra; one class is ``real``.
     """
@@ -60,40 +56,20 @@ def html(
     classes = list(mean)
     figures = {
         "Confusion matrix": plotting.confusion(truth, named, classes),
-        "Learning curve": _curve(curve, 1 / len(classes)),
+        "Learning curve": plotting.errors(curve, x="n", y="accuracy", hue="input", log=False),
         "Mean log spectrum minus that of real images": plotting.spectra(images, columns=min(6, len(images) - 1)),
     }
+    figures["Learning curve"].axes[0].axhline(1 / len(classes), color="0.5", linewidth=1)  # chance
     if all(artifact.ndim == 3 for artifact in mean.values()):
         stacked = {"mean artifact": np.stack([*mean.values()])}
         figures["Mean artifacts"] = plotting.strips(stacked, groups=classes, signed=[*stacked], scale=1.2)
     else:
         figures["Mean artifacts: cosine of each with each other"] = plotting.cosines(mean)
-    return (
-        Environment(autoescape=True)
-        .from_string(PAGE)
-        .render(
-            warnings=warnings,
-            rule=rule,
-            n=len(truth),
-            classes=len(classes),
-            table=curve.to_html(index=False, border=0, float_format="%.3f"),
-            figures={title: _embedded(figure) for title, figure in figures.items()},
-        )
+    return Template(PAGE, autoescape=True).render(
+        warnings=warnings,
+        rule=rule,
+        n=len(truth),
+        classes=len(classes),
+        table=curve.to_html(index=False, border=0, float_format="%.3f"),
+        figures={title: base64.b64encode(plotting.png(figure)).decode() for title, figure in figures.items()},
     )
-
-
-def _curve(frame: pd.DataFrame, chance: float) -> Figure:
-    figure, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-    sns.lineplot(frame, x="n", y="accuracy", hue="input", style="input", markers=True, ax=ax)
-    ax.axhline(chance, color="0.5", linewidth=1)
-    ax.set(xlabel="training images", ylabel="test accuracy", ylim=(0, 1.02))
-    ax.legend(frameon=False)
-    return figure
-
-
-def _embedded(figure: Figure) -> str:
-    """The figure as the source of an ``img``, closed."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
-    plt.close(figure)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,24 +1,25 @@
-"""Pictures of any size to images of one size, by a rule that has a name, since each leaves traces of its own.
+"""Rules that turn pictures of any size into images of one size; each has a name, since it leaves traces of its own.
 
 ===============  ======================================================================================================
 ``centre-crop``  the middle; no pixel is changed
-``patches``      the whole picture, cut into squares that do not overlap; no pixel is changed, a rest at the rim is lost
+``patches``      the whole picture, cut into disjoint squares; no pixel is changed, a remainder at the rim is lost
 ``resize``       both sides resampled (Lanczos), which blurs high frequencies and stretches what is not square
 ===============  ======================================================================================================
 
-No rule enlarges. Crops begin at multiples of 8 pixels, where the blocks of a JPEG do. Equalised pictures are re-encoded
-as JPEG of quality 75 before the rule: that gives all the same last compression; traces of an earlier one may remain.
+No rule enlarges. Crops begin at multiples of 8 pixels, as the blocks of a JPEG do. Equalised pictures are re-encoded as
+JPEG of quality 75 before the rule is applied: all share the last compression, but traces of an earlier one may remain.
 """
 
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from scipy.spatial.distance import pdist
 
 from manifpt.data.pictures import LEAST_SIDE, Picture, decode
 from manifpt.utils.errors import InputError
@@ -26,7 +27,7 @@ from manifpt.utils.errors import InputError
 RULES = ("centre-crop", "patches", "resize")
 QUALITY = 75
 USUAL_SIZE = 64
-ALIKE = 0.1  # share of the images of a class that may differ in a trait before it is said
+ALIKE = 0.1  # largest total variation between the traits of two classes that is not reported
 TRAITS = {
     "native size": lambda picture: f"{picture.width}x{picture.height}",
     "format": lambda picture: picture.format,
@@ -37,7 +38,7 @@ TRAITS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How pictures become images of `size` pixels a side and 1 or 3 channels: ``rule.images(path)``."""
+    """A rule by name; side in pixels and channels (1 or 3) of its images; whether pictures are equalised."""
 
     name: str
     size: int
@@ -48,7 +49,7 @@ class Rule:
         check_rule(self.name, self.size)
 
     def check(self, picture: Picture) -> None:
-        """Raise `InputError` if the picture is smaller than the images that it should become."""
+        """Raise `InputError` if the picture is smaller than the images to be made of it."""
         if min(picture.width, picture.height) < self.size:
             raise InputError(
                 f"{picture.path}: {picture.width}x{picture.height} is smaller than {self.size}, and no rule enlarges; "
@@ -56,56 +57,46 @@ class Rule:
             )
 
     def count(self, picture: Picture) -> int:
-        """How many images the picture becomes."""
+        """The number of images that the rule makes of the picture."""
         return (picture.width // self.size) * (picture.height // self.size) if self.name == "patches" else 1
 
-    def images(self, path: Path) -> np.ndarray:
-        """The images of a picture: uint8 `(m, c, size, size)`; `InputError` if it cannot be read."""
-        picture = decode(path).convert("L" if self.channels == 1 else "RGB")
+    def images(self, path: Path, digest: str | None = None) -> np.ndarray:
+        """The images of a picture, uint8 `(m, c, size, size)`; options and errors are those of `decode`."""
+        picture = decode(path, digest).convert("L" if self.channels == 1 else "RGB")
         if self.equalise:
-            encoded = io.BytesIO()
-            picture.save(encoded, "JPEG", quality=QUALITY)
+            picture.save(encoded := io.BytesIO(), "JPEG", quality=QUALITY)
             picture = Image.open(encoded)
         if self.name == "resize":
             picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS)
         pixels = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)  # (c, height, width)
         if self.name == "centre-crop":
             top, left = ((side - self.size) // 16 * 8 for side in pixels.shape[1:])
-            pixels = pixels[:, top : top + self.size, left : left + self.size].copy()  # lets go of the rest
+            pixels = pixels[:, top : top + self.size, left : left + self.size].copy()  # releases the rest
         return _squares(pixels, self.size)
 
 
 def check_rule(name: str, size: int | None) -> None:
-    """Raise `InputError` for an unknown rule, or a size that is not a whole number from 8 on (None: not chosen yet)."""
+    """Raise `InputError` for an unknown rule, or a size that is neither None nor a whole number from 8 on."""
     if name not in RULES:
         raise InputError(f"rule {name!r} is unknown; choose one of {', '.join(RULES)}")
     if size is not None and (not isinstance(size, int | np.integer) or size < LEAST_SIDE):
         raise InputError(f"size: {size!r}; a whole number from {LEAST_SIDE} on expected")
 
 
-def common_size(pictures: Sequence[Picture]) -> int:
-    """The smallest side of all pictures, 64 at most."""
-    return min(USUAL_SIZE, *(min(picture.width, picture.height) for picture in pictures))
-
-
 def differences(classes: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """A line for each native trait in which classes differ, with what each of them has.
+    """One line for each native trait in which classes differ, with the values of every class.
 
-    They differ if one has a value that another lacks, or if a tenth of the images would have to be exchanged for the
-    shares of all values to be equal.
+    Two classes differ if one has a value that the other lacks, or if the total variation between their shares of the
+    values exceeds a tenth.
     """
     lines = []
     for trait, of in TRAITS.items():
         found = {label: Counter(map(of, pictures)) for label, pictures in classes.items()}
-        if any(a.keys() != b.keys() or _distance(a, b) > ALIKE for a, b in combinations(found.values(), 2)):
+        shares = pd.DataFrame(found).fillna(0).pipe(lambda counts: counts / counts.sum())  # (values, classes)
+        if (shares == 0).any(axis=None) or pdist(shares.T, "cityblock").max(initial=0) / 2 > ALIKE:
             told = "; ".join(f"{label}: {_shares(counts)}" for label, counts in found.items())
             lines.append(f"{trait}: classes differ ({told}); a classifier would learn that instead of the models")
     return lines
-
-
-def _distance(a: Counter, b: Counter) -> float:
-    """Total variation: the share of one that would have to be exchanged to be as the other."""
-    return sum(abs(a[value] / a.total() - b[value] / b.total()) for value in a | b) / 2
 
 
 def _shares(counts: Counter) -> str:

@@ -1,1 +1,7 @@
 """Latent fingerprints (Nie et al., ICML 2023): write a key into the latent code, read it back from the image."""
+
+from pkgutil import iter_modules
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [module.name for module in iter_modules(__path__)])

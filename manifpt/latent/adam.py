@@ -1,14 +1,14 @@
-r"""Read a key back from an image: search for the latent code that makes it.
+r"""Read keys back by Adam: search for the latent codes that make the images.
 
 From each of several starts, Adam minimises over content α and key logits κ, with φ = sigmoid(κ),
 
 .. math:: L = \mathrm{distance}(x, T(g(w(\alpha, \varphi)))) + 0.1 \sum_j \mathrm{ReLU}(|\alpha_j| - 3 s_j),
 
-T the attack that the estimator knows of, if any. The start with the lowest L at the end counts; no true key is ever
-looked at (the released code for latent diffusion stops at it).
+T the attack that the estimator knows of, if any. The start with the lowest L at the end counts; the true key is never
+used (the released code for latent diffusion stops at it).
 
-The paper's distance is LPIPS, and so is the loss ``lpips`` here, where its network can be downloaded. Ours: the default
-distance, which needs no download, the stop on a plateau, all images and starts in one batch, whitened units,
+The paper's distance is LPIPS, which the loss ``lpips`` computes where its network can be downloaded. Ours are the
+default distance, which needs no download, the stop on a plateau, all images and starts in one batch, whitened units,
 and the warm start of `manifpt.latent.warm`.
 """
 
@@ -23,42 +23,32 @@ from manifpt.latent.attacks import attack_named
 from manifpt.latent.fingerprinter import LatentFingerprinter, to_float
 from manifpt.latent.warm import WarmStart
 from manifpt.nn.perceptual import Lpips, Perceptual
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
-FEATURES = {"perceptual": Perceptual, "lpips": Lpips}
+FEATURES = {"perceptual": Perceptual, "lpips": Lpips}  # by the first word of a loss
 LOSSES = ("perceptual+pixel", "perceptual", "lpips+pixel", "lpips", "pixel")
 UNITS = ("raw", "whitened")  # of α where Adam walks: the code's (released), or deviations s_j
 BOUND, PENALTY = 3.0, 0.1
-DECAY = 2.0  # the rate falls by exp(-2) over all steps: the released 0.2 exp(-0.001 (i + 1)) for its 2,000
+RATE, DECAY = 0.2, 2.0  # the rate falls by exp(-2) over all steps: the released 0.2 exp(-0.001 (i + 1)) for its 2,000
+ROWS = 256  # images times starts that are searched for at a time
 CHECK, PLATEAU = 50, 0.01  # after so many steps, a start that won less than this part of its loss stops
 LOGIT = 3.0  # largest logit that a warm start may give: the search can still turn the bit
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was read from n images.
+    """What was read from n images."""
 
-    Attributes
-    ----------
-    bits
-        The keys, uint8 `(n, key_length)`.
-    phi
-        Before they are rounded, float32 `(n, key_length)` in [0, 1].
-    alpha
-        Contents, float32 `(n, m)`.
-    loss
-        L of the start that counts, float32 `(n,)`.
-    """
-
-    bits: np.ndarray
-    phi: np.ndarray
-    alpha: np.ndarray
-    loss: np.ndarray
+    bits: np.ndarray  # keys, uint8 (n, key_length)
+    phi: np.ndarray  # keys before rounding, float32 (n, key_length) in [0, 1]
+    alpha: np.ndarray  # contents, float32 (n, m)
+    loss: np.ndarray  # L of the start that counts, float32 (n,)
 
 
-class LatentEstimator:
-    """Reads the keys that a fingerprinter wrote.
+class AdamEstimator:
+    """Read the keys that a fingerprinter wrote.
 
     Parameters
     ----------
@@ -67,16 +57,13 @@ class LatentEstimator:
         network on first use), the mean squared one of pixels, or their sum.
     starts, steps
         Starts for each image, and steps of Adam from each; 20 and 2,000 in the released code.
-    rate
-        Of Adam at the first step.
     units
         ``raw``: Adam walks in the units of the code (released); ``whitened``: in deviations of each component.
     attack
-        One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through; its noise is its own.
+        One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through, with a noise of its
+        own.
     warm_start
-        Takes the place of the first start; with `steps` 0 its guess is what counts.
-    rows
-        Images times starts that are searched for at a time.
+        Replaces the first start; with `steps` 0, its guess is the answer.
 
     Raises
     ------
@@ -91,22 +78,16 @@ class LatentEstimator:
         loss: str = "perceptual+pixel",
         starts: int = 20,
         steps: int = 2000,
-        rate: float = 0.2,
         units: str = "raw",
         attack: str = "none",
         warm_start: WarmStart | None = None,
-        rows: int = 256,
     ):
         for what, name, known in (("loss", loss, LOSSES), ("units", units, UNITS)):
             if name not in known:
                 raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")
         check_search(starts, steps, warm_start)
-        if rows < 1:
-            raise InputError(f"rows: {rows}; at least 1 expected")
-        if not rate > 0:
-            raise InputError(f"rate: {rate}; a positive number expected")
-        self.fingerprinter, self.starts, self.steps, self.rate, self.rows = fingerprinter, starts, steps, rate, rows
-        self.attack, self.warm_start, self.pixel = attack_named(attack), warm_start, "pixel" in loss
+        self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
+        self.attack, self.pixel = attack_named(attack), "pixel" in loss
         self._unit = fingerprinter.deviations_ if units == "whitened" else torch.ones_like(fingerprinter.deviations_)
         features = FEATURES.get(loss.split("+")[0])
         self._perceptual = features().to(fingerprinter.mean_.device) if features else None
@@ -114,16 +95,14 @@ class LatentEstimator:
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; the seed is that of the starts.
 
-        Raises
-        ------
-        InputError
-            Images that the generator cannot have made: another type or shape.
+        `InputError` for images of another type or shape than the generator's.
         """
         target = checked_images(self.fingerprinter, images)
         alpha, kappa = self._begin(target, seed)  # (n, starts, …)
         rows = torch.arange(len(target)).repeat_interleave(self.starts)
         x = torch.cat([alpha / self._unit, kappa], 2).flatten(0, 1)  # (n * starts, m + key_length)
-        parts = [self._descend(start, target[image], seed) for start, image in self._chunks(x, rows)]
+        chunks = zip(x.split(ROWS), rows.split(ROWS), strict=True)
+        parts = [self._descend(start, target[image], seed) for start, image in chunks]
         x, loss = (torch.cat(part).unflatten(0, (len(target), self.starts)) for part in zip(*parts, strict=True))
         loss, best = loss.min(1)
         alpha, phi = self._parts(x[torch.arange(len(target)), best])
@@ -133,24 +112,21 @@ class LatentEstimator:
     def _begin(self, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Starts: centred Latin-hypercube contents in ± s_j and undecided keys, the same for every image."""
         n = len(target)
-        alpha = cube(self.fingerprinter, self.starts, seed).repeat(n, 1, 1)
+        alpha = latin_hypercube(self.fingerprinter, self.starts, seed).repeat(n, 1, 1)
         kappa = alpha.new_zeros(n, self.starts, self.fingerprinter.key_length)
         if self.warm_start:
-            guess, logits = self.warm_start.guess(target)
-            alpha[:, 0], kappa[:, 0] = guess, logits.clamp(-LOGIT, LOGIT)
+            alpha[:, 0], logits = self.warm_start(target)
+            kappa[:, 0] = logits.clamp(-LOGIT, LOGIT)
         return alpha, kappa
 
-    def _chunks(self, *tensors: Tensor):
-        return zip(*(tensor.split(self.rows) for tensor in tensors), strict=True)
-
     def _descend(self, x: Tensor, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Where each row ends, and its L there."""
+        """Where each row of x ends, and its L there."""
         wanted, end, alive = self._wanted(target), x.clone(), torch.arange(len(x))
         x, last = x.clone().requires_grad_(), torch.full((len(x),), torch.inf)
-        low = last.to(x.device)  # since steps of Adam go up and down
-        optimiser = torch.optim.Adam([x], self.rate)
+        low = last.to(x.device)  # lowest L so far, since steps of Adam go up and down
+        optimiser = torch.optim.Adam([x], RATE)
         for step in range(self.steps):
-            optimiser.param_groups[0]["lr"] = self.rate * np.exp(-DECAY * (step + 1) / self.steps)
+            optimiser.param_groups[0]["lr"] = RATE * np.exp(-DECAY * (step + 1) / self.steps)
             optimiser.zero_grad()
             loss = self._loss(x, [part[alive] for part in wanted], seed, step)
             loss.sum().backward()
@@ -167,17 +143,17 @@ class LatentEstimator:
             return end, self._loss(end, wanted, seed, self.steps)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """α and φ of what Adam walks on."""
+        """α and φ at what Adam walks on, `(k, m + key_length)`."""
         m = len(self._unit)
         return x[:, :m] * self._unit, torch.sigmoid(x[:, m:])
 
     def _wanted(self, target: Tensor) -> list[Tensor]:
-        """Of the images to explain: pixels, and features if they count."""
+        """Pixels of the images to explain, and their features if these count."""
         with torch.no_grad():
             return [target, *(self._perceptual.features(target) if self._perceptual else [])]
 
     def _loss(self, x: Tensor, wanted: list[Tensor], seed: int, step: int) -> Tensor:
-        """L of each row."""
+        """L of each row of x, `(k,)`."""
         alpha, phi = self._parts(x)
         with seeded(seed, step):
             images = self.attack(self.fingerprinter.generator.render(self.fingerprinter.compose(alpha, phi)))
@@ -200,16 +176,16 @@ def checked_images(fingerprinter: LatentFingerprinter, images: np.ndarray) -> Te
     """Images as float32 in [-1, 1]; `InputError` if the generator cannot have made them: another type or shape."""
     with torch.no_grad():
         shape = tuple(fingerprinter.generator.render(fingerprinter.mean_[None]).shape[1:])
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+    images = as_images(images)
+    if images.shape[1:] != shape:
         raise InputError(
-            f"images: uint8 (n, {', '.join(map(str, shape))}) expected, as {fingerprinter.generator.name} makes them, "
-            f"not {images.dtype} {images.shape}"
+            f"images: (n, {', '.join(map(str, shape))}) expected, as {fingerprinter.generator.name} makes them, "
+            f"not {images.shape}"
         )
     return to_float(images).to(fingerprinter.mean_)
 
 
-def cube(fingerprinter: LatentFingerprinter, starts: int, seed: int) -> Tensor:
+def latin_hypercube(fingerprinter: LatentFingerprinter, starts: int, seed: int) -> Tensor:
     """Centred Latin-hypercube contents in ± s_j, float32 `(starts, m)`."""
     deviations = fingerprinter.deviations_
     points = qmc.LatinHypercube(len(deviations), scramble=False, rng=seed).random(starts)
@@ -217,7 +193,7 @@ def cube(fingerprinter: LatentFingerprinter, starts: int, seed: int) -> Tensor:
 
 
 def _keep(optimiser: torch.optim.Adam, x: Tensor, rows: Tensor) -> Tensor:
-    """Go on with some rows of the one parameter, which Adam treats each on its own."""
+    """Keep some rows of the only parameter, and Adam's state of them; Adam treats each row on its own."""
     state = optimiser.state.pop(x)
     state |= {name: state[name][rows] for name in ("exp_avg", "exp_avg_sq")}
     x = x.detach()[rows].requires_grad_()

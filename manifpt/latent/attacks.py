@@ -1,4 +1,4 @@
-"""What may happen to an image between the generator and the one who reads its key (the last two are ours).
+"""Attacks on an image between its generator and the reader of its key; the last two are ours.
 
 Every attack maps float images `(n, c, h, w)` in [-1, 1], c 1 or 3, to such images, and lets gradients through: an
 estimator that knows the attack passes its own image through it.
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from manifpt.data import pictures
-from manifpt.embeddings import check_images
 from manifpt.latent.fingerprinter import to_bytes, to_float
+from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
 KERNEL, BLUR = 25, 0.5  # pixels; standard deviation
 NOISE = 0.1  # standard deviation
 QUALITY = 50  # of JPEG
-CROP = 0.875  # of each side is kept, around the centre
+CROP = 0.875  # part of each side that is kept, around the centre
 BRIGHTER = 0.1  # of the range from black to white
 
 
@@ -36,7 +36,7 @@ def noise(images: Tensor) -> Tensor:
 
 
 def jpeg(images: Tensor) -> Tensor:
-    """JPEG as Pillow writes it; gradients are those of kornia's smooth model of it (sides are multiples of 16)."""
+    """JPEG as Pillow writes it; gradients are those of kornia's smooth model (sides have to be multiples of 16)."""
     files = to_float(np.stack([pictures.jpeg(image, QUALITY) for image in to_bytes(images)])).to(images)
     if not images.requires_grad:
         return files
@@ -74,7 +74,7 @@ ATTACKS: dict[str, Callable[[Tensor], Tensor]] = {
     "brightness": brightness,
 }
 
-MODELS = {  # of those that are not smooth: what is expected, and its stand-in
+MODELS = {  # of attacks that are not smooth: the expected image, and a smooth stand-in
     "noise": (ATTACKS["none"], ATTACKS["none"]),
     "jpeg": (jpeg, ATTACKS["none"]),
     "combination": (lambda images: jpeg(blur(images)), blur),
@@ -89,23 +89,19 @@ def attack_named(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def modelled(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """What an estimator by linearisation expects of a known attack, and a smooth stand-in whose derivatives it takes.
+    """The expected image after a known attack, and a smooth stand-in for derivatives: of use to Gauss-Newton steps.
 
-    Noise is expected to be zero, and JPEG, which is a staircase, to have the derivative of the identity.
+    The expected noise is zero; JPEG, which is a staircase, gets the derivative of the identity.
     """
     attack_named(name)
     return MODELS.get(name, (ATTACKS[name], ATTACKS[name]))
 
 
 def attacked(images: np.ndarray, name: str, *, seed: int = 0) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)` after an attack, in 8 bits again; the seed is that of its noise.
+    """Attack images, uint8 `(n, c, h, w)`, and return them in 8 bits; the seed is that of the noise.
 
-    Raises
-    ------
-    InputError
-        An unknown attack; images of another type or shape.
+    `InputError` for an unknown attack, or images of another type or shape.
     """
-    check_images(images)
-    attack = attack_named(name)
+    images, attack = as_images(images), attack_named(name)
     with seeded(seed):
         return to_bytes(attack(to_float(images)))

@@ -1,8 +1,8 @@
-r"""Whose image is it? Keys that were read, held against those of all users, with a false-positive rate.
+r"""Name the users of images: compare the keys that were read with those of all users, at a false-positive rate.
 
-Users' keys are drawn at random, so bits that have nothing to do with a user's key differ from it in at most δ of d
-places with probability :math:`P(\mathrm{Bin}(d, 1/2) \le \delta)`, whatever the bits are; with n users, the best of
-them does so with at most n times that. This is the p of a claim. It does not hold for keys that users chose.
+Users' keys are drawn at random, so bits that are independent of a user's key differ from it in at most δ of d places
+with probability :math:`P(\mathrm{Bin}(d, 1/2) \le \delta)`, whatever the bits are; with n users, the nearest key does
+so with at most n times that. This is the p of a claim. It does not hold for keys that users chose.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
-from manifpt.latent.adam import LatentEstimator
+from manifpt.latent.adam import AdamEstimator
 from manifpt.latent.keys import NOT_OURS, Registry
 from manifpt.latent.newton import NewtonEstimator
 from manifpt.utils.errors import InputError
@@ -20,30 +20,14 @@ MAX_P = 1e-6
 
 @dataclass(frozen=True)
 class Claims:
-    """Of n images and u users.
+    """The users of n images, out of u users."""
 
-    Attributes
-    ----------
-    decision
-        The user, or ``not ours``; str `(n,)`.
-    bits
-        The keys that were read, uint8 `(n, key_length)`.
-    users
-        Names, str `(u,)`.
-    distances
-        Hamming distances to their keys, int `(n, u)`.
-    p
-        Probability that images of someone else come as near to any user, float64 `(n,)`.
-    loss
-        Of the estimator, float32 `(n,)`.
-    """
-
-    decision: np.ndarray
-    bits: np.ndarray
-    users: np.ndarray
-    distances: np.ndarray
-    p: np.ndarray
-    loss: np.ndarray
+    decision: np.ndarray  # the user, or "not ours"; str (n,)
+    bits: np.ndarray  # the keys that were read, uint8 (n, key_length)
+    users: np.ndarray  # names, str (u,)
+    distances: np.ndarray  # Hamming distances to their keys, int (n, u)
+    p: np.ndarray  # probability that the image of someone else comes as near to any user, float64 (n,)
+    loss: np.ndarray  # of the estimator, float32 (n,)
 
 
 def false_positive_rate(distance: int | np.ndarray, key_length: int, users: int = 1) -> np.ndarray:
@@ -53,7 +37,7 @@ def false_positive_rate(distance: int | np.ndarray, key_length: int, users: int 
 
 def attribute(
     images: np.ndarray,
-    estimator: LatentEstimator | NewtonEstimator,
+    estimator: AdamEstimator | NewtonEstimator,
     registry: Registry,
     *,
     max_p: float = MAX_P,
@@ -61,18 +45,9 @@ def attribute(
 ) -> Claims:
     """Name the user whose key an image carries, where a wrong claim has probability below `max_p`.
 
-    Parameters
-    ----------
-    images
-        uint8 `(n, c, h, w)`.
-    seed
-        Of the estimator's starts.
-
-    Raises
-    ------
-    InputError
-        No user; a fingerprint other than the registry's; `max_p` not between 0 and 1, or out of reach of such keys;
-        wrong images.
+    Images are uint8 `(n, c, h, w)`; the seed is that of the estimator's starts. `InputError` if there is no user, for a
+    fingerprint other than the registry's, for wrong images, and for a `max_p` that is not between 0 and 1 or that keys
+    of this length cannot reach.
     """
     length, users = estimator.fingerprinter.key_length, np.array(list(registry.users))
     check_claims(estimator.fingerprinter.settings, registry, max_p)
@@ -92,7 +67,8 @@ def check_claims(settings: dict, registry: Registry, max_p: float) -> None:
         raise InputError(f"{registry.path}: no user; register one")
     if other := [name for name, value in settings.items() if registry.settings.get(name) != value]:
         raise InputError(
-            f"{registry.path}: made for a fingerprint with another {', '.join(other)} than the estimator's"
+            f"{registry.path}: made for a fingerprint that differs in {', '.join(other)}; take an estimator of "
+            "`LatentFingerprinter.from_settings(registry.settings)`"
         )
     best = false_positive_rate(0, settings["key_length"], len(registry.users))
     if best >= max_p:

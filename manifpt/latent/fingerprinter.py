@@ -1,7 +1,7 @@
 r"""Where in the latent code a key is written.
 
-A principal component analysis of latent codes gives a mean μ, directions p and standard deviations s, largest first.
-The components from `shift` on carry the key φ, all others the content α:
+Latent codes have a mean μ and principal directions p with standard deviations s, largest first. The components from
+`shift` on carry the key φ, all others the content α:
 
 .. math:: w_\varphi = \mu + U^\top \alpha + \sigma V^\top \varphi, \quad \alpha_j \sim N(0, s_j^2)
 
@@ -9,23 +9,25 @@ with bits φ. An image is :math:`g(w_\varphi)`, in 8 bits. For latent diffusion 
 components, and the content is that of a sampled code.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from manifpt.latent.generators import LatentGenerator, load_generator
+from manifpt.latent.generators import CHECKSUM, CODES, LatentGenerator, load_generator
 from manifpt.latent.keys import parse_key
+from manifpt.utils.arrays import to_uint8
 from manifpt.utils.compute import seeded
 from manifpt.utils.errors import InputError
 
-SCALES = ("equal", "deviation")  # sigma for all components (released), or sigma times each one's deviation
 CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
-CHECKSUM = 12  # digits of it in settings
+DERIVED = {"generator", "weights", "directions"}  # settings that are no parameters
 BATCH = 64  # images rendered at a time
 
 
 class LatentFingerprinter:
-    """Writes keys into the latent codes of one generator.
+    """Write keys into the latent codes of one generator.
 
     Parameters
     ----------
@@ -37,27 +39,24 @@ class LatentFingerprinter:
         First component of the key, counted from the largest variance; None for the last ones, of least variance.
     sigma
         Strength of the key; 1 in the released code.
-    scale
-        ``equal``: σ is `sigma` (released code); ``deviation``: σ_j is `sigma` times the component's deviation s_j.
     repeat
         Components for each bit.
     content
         ``gaussian``: α_j ~ N(0, s_j²); ``sample``: α of a code that the generator draws.
     n_pca
-        Codes for the principal component analysis.
+        Latent codes whose principal directions are used; those of 10,000 are stored with the checkpoint.
 
     Attributes
     ----------
-    mean_
-        μ, float32 `(d,)`.
-    content_, deviations_
-        U, float32 `(d - repeat * key_length, d)`, and the s_j of its rows.
+    mean_, content_, deviations_
+        μ, float32 `(d,)`; U, float32 `(d - repeat * key_length, d)`; the s_j of its rows.
     key_
         Rows of σV, those of one bit added up, float32 `(key_length, d)`: the code of a key is ``phi @ key_``.
     capacity
         Number of different keys.
     settings
-        All of the above parameters by name, the name of the generator, and the beginning of its weights' checksum.
+        All of the above parameters by name, the name of the generator, and 12 digits each of the SHA-256 of its
+        weights and of the directions: who has the same settings reads the same keys.
 
     Raises
     ------
@@ -72,50 +71,42 @@ class LatentFingerprinter:
         key_length: int = 16,
         shift: int | None = None,
         sigma: float = 2.0,
-        scale: str = "equal",
         repeat: int = 1,
         content: str = "gaussian",
-        n_pca: int = 10_000,
+        n_pca: int = CODES,
     ):
         width, d = key_length * repeat, generator.dimension
         shift = d - width if shift is None else shift
         _check(d, key_length, repeat, shift, sigma, n_pca)
-        _choose("scale", scale, SCALES)
-        _choose("content", content, CONTENTS)
+        if content not in CONTENTS:
+            raise InputError(f"content: {content!r} is unknown; choose one of {', '.join(CONTENTS)}")
+        directions = generator.directions(n_pca)
         self.generator, self.key_length, self.shift, self.content = generator, key_length, shift, content
         self.capacity = 2**key_length
         self.settings = {"generator": generator.name, "key_length": key_length, "shift": shift, "sigma": sigma}
-        self.settings |= {"scale": scale, "repeat": repeat, "content": content, "n_pca": n_pca}
-        self.settings |= {"checksum": generator.checksum[:CHECKSUM]}
-        codes = generator.latents(n_pca, seed=0)
-        self.mean_ = codes.mean(0)
-        _, singular, components = torch.linalg.svd((codes - self.mean_).double(), full_matrices=False)
-        deviations, components = (singular / np.sqrt(n_pca - 1)).float(), components.float()
-        keyed = torch.zeros(d, dtype=torch.bool, device=codes.device)
-        keyed[shift : shift + width] = True
+        self.settings |= {"repeat": repeat, "content": content, "n_pca": n_pca}
+        self.settings |= {"weights": generator.checksum[:CHECKSUM], "directions": directions.checksum}
+        self.mean_, components, deviations = (part.to(generator.device) for part in vars(directions).values())
+        keyed = (torch.arange(d) >= shift) & (torch.arange(d) < shift + width)
         self.content_, self.deviations_ = components[~keyed], deviations[~keyed]
-        strength = sigma * (deviations[keyed] if scale == "deviation" else torch.ones_like(deviations[keyed]))
-        rows = strength[:, None] * components[keyed]  # (repeat * key_length, d)
-        self.key_ = rows.unflatten(0, (key_length, repeat)).sum(1)
+        self.key_ = (sigma * components[keyed]).unflatten(0, (key_length, repeat)).sum(1)
 
     @classmethod
     def from_settings(cls, settings: dict) -> "LatentFingerprinter":
         """The fingerprinter of a trained generator whose `settings` these are.
 
-        Raises
-        ------
-        InputError
-            They are not such settings, or of other weights than the generator has here: what is read would be chance.
+        `InputError` if they are not such settings, or if the generator has other weights or other directions here, so
+        that bits would be read by chance.
         """
         try:
             dataset, _, label = settings["generator"].rpartition("/")
             generator = load_generator(label, dataset=dataset)
-            if (there := settings["checksum"]) != (here := generator.checksum[:CHECKSUM]):
-                raise InputError(f"settings: of {generator.name} with weights {there}, which here has {here}")
-            options = {name: value for name, value in settings.items() if name not in ("generator", "checksum")}
-            return cls(generator, **options)
+            _expect("weights", settings, generator.checksum[:CHECKSUM], generator.checkpoint)
+            found = cls(generator, **{name: settings[name] for name in settings.keys() - DERIVED})
+            _expect("directions", settings, found.settings["directions"], generator.places(found.settings["n_pca"])[0])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"settings: not those of a fingerprinter ({error})") from error
+        return found
 
     def compose(self, alpha: Tensor, phi: Tensor) -> Tensor:
         """Codes `(n, d)` of contents α `(n, d - repeat * key_length)` and keys φ `(n, key_length)` in [0, 1]."""
@@ -129,24 +120,10 @@ class LatentFingerprinter:
             return torch.randn(n, len(self.deviations_)).to(self.mean_) * self.deviations_
 
     def embed(self, key: str | np.ndarray | None, n: int, seed: int = 0) -> np.ndarray:
-        """Draw n images that carry a key.
+        """Draw n images that carry a key, uint8 `(n, c, h, w)`; images of one seed have the same contents.
 
-        Parameters
-        ----------
-        key
-            As `manifpt.latent.keys.parse_key` reads it; or uint8 `(n, key_length)`, a key for each image; or None for
-            the same images without a key.
-        seed
-            Of the content: two calls with one seed differ by the keys alone.
-
-        Returns
-        -------
-        uint8 `(n, c, h, w)`.
-
-        Raises
-        ------
-        InputError
-            n is less than 1, or the key malformed.
+        The key is one that `manifpt.latent.keys.parse_key` reads; or uint8 `(n, key_length)`, a key for each image; or
+        None for images without a key. `InputError` for a malformed key, or n less than 1.
         """
         if n < 1:
             raise InputError(f"n: {n} images; at least 1 expected")
@@ -169,12 +146,21 @@ class LatentFingerprinter:
 
 def to_bytes(images: Tensor) -> np.ndarray:
     """Images in [-1, 1] as uint8, rounded and clipped."""
-    return images.detach().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return to_uint8(images.detach().cpu(), low=-1).numpy()
 
 
 def to_float(images: np.ndarray) -> Tensor:
     """Images of 8 bits as float32 in [-1, 1]."""
     return torch.from_numpy(images).float().div(127.5).sub(1)
+
+
+def _expect(what: str, settings: dict, here: str, file: Path) -> None:
+    """`InputError` unless the generator has the weights or directions that settings name; they lie in `file`."""
+    if (there := settings[what]) != here:
+        raise InputError(
+            f"settings: of {settings['generator']} with {what} {there}, which here has {what} {here}; copy {file} from "
+            "where the settings were made, or make new keys"
+        )
 
 
 def _check(d: int, key_length: int, repeat: int, shift: int, sigma: float, n_pca: int) -> None:
@@ -192,8 +178,3 @@ def _check(d: int, key_length: int, repeat: int, shift: int, sigma: float, n_pca
         raise InputError(f"sigma: {sigma}; a positive number expected")
     if n_pca <= d:
         raise InputError(f"n_pca: {n_pca} codes; more than the {d} dimensions of the code expected")
-
-
-def _choose(what: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")

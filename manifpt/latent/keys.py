@@ -13,21 +13,14 @@ from manifpt.utils.errors import InputError
 NOT_OURS = "not ours"  # in place of a user's name
 DRAWS = 1000  # keys that are tried before a registry counts as full
 LENGTHS = (1, 1024)
+FORMAT = 2  # of a registry's file; the first did not say in which directions its keys are written
 
 
 def parse_key(key: str | np.ndarray, length: int) -> np.ndarray:
     """Bits of a key, uint8 `(length,)`.
 
-    Parameters
-    ----------
-    key
-        Zeros and ones as a sequence or as ``"0b1010…"``; ``"0x…"`` with `length` / 4 digits; any other text, of which
-        the first bits of its SHAKE-256 are the key.
-
-    Raises
-    ------
-    InputError
-        The key is not of this length, or neither text nor zeros and ones.
+    A key is a sequence of zeros and ones; text ``"0b1010…"``, or ``"0x…"`` with `length` / 4 digits; or any other text,
+    which stands for the first bits of its SHAKE-256. `InputError` for anything else, or another length.
     """
     if isinstance(key, str):
         return _parse_text(key, length)
@@ -69,7 +62,7 @@ def random_keys(n: int, length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class Registry:
-    """Users and their keys, in a JSON file; any two keys differ in at least `min_distance` bits.
+    """Users and their keys, in a JSON file that only its owner may read; any two keys differ in `min_distance` bits.
 
     Parameters
     ----------
@@ -79,7 +72,7 @@ class Registry:
     Attributes
     ----------
     settings
-        Of the fingerprint, as given to `create`; ``settings["key_length"]`` is the length of every key.
+        The settings of a fingerprinter, as given to `create`; ``settings["key_length"]`` is the length of every key.
     min_distance
         Smallest Hamming distance of two keys.
     users
@@ -88,7 +81,7 @@ class Registry:
     Raises
     ------
     InputError
-        The file is missing or not such a registry, or breaks its own rule; nothing is changed.
+        The file is missing, no such registry, of another version, or breaks its own rule; nothing is changed.
     """
 
     def __init__(self, path: Path | str):
@@ -96,14 +89,18 @@ class Registry:
         if not self.path.exists():
             raise InputError(f"{self.path}: no such file; register a first user, which makes it")
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            self.settings, self.min_distance = dict(content["settings"]), int(content["min_distance"])
-            length = int(self.settings["key_length"])
-            self.users = {}
+            content = json.loads(self.path.read_text(encoding="utf-8-sig"))
+            found, self.settings = content.get("format", 1), dict(content["settings"])
+            length, self.min_distance, self.users = int(self.settings["key_length"]), int(content["min_distance"]), {}
             for user, key in content["users"].items():
                 self.users[user] = self._checked(user, parse_key(key, length))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path}: not a registry of keys ({error}); mend it, or name another file") from error
+        if found != FORMAT:
+            raise InputError(
+                f"{self.path}: a registry of format {found}, this version reads format {FORMAT}; read its images with "
+                "the version that made it, and register users for new images in a new file"
+            )
 
     @classmethod
     def create(
@@ -111,12 +108,8 @@ class Registry:
     ) -> "Registry":
         """Write a registry without users; by default keys differ in at least a quarter of their bits.
 
-        With `exist_ok`, a file that is there is opened instead, whatever its settings.
-
-        Raises
-        ------
-        InputError
-            The file exists; a distance that no two keys can have; a key length that is not from 1 to 1024.
+        With `exist_ok`, an existing file is opened instead, whatever its settings. `InputError` if the file exists, for
+        a distance that no two keys can have, and for a key length that is not from 1 to 1024.
         """
         length = settings.get("key_length")
         if not isinstance(length, int) or not LENGTHS[0] <= length <= LENGTHS[1]:
@@ -126,7 +119,7 @@ class Registry:
             raise InputError(f"min_distance: {distance}; a number of bits from 1 to {length} expected")
         with files.locked(Path(path)):
             if not Path(path).exists():
-                _write(Path(path), settings, distance, {})
+                _write(path, settings, distance, {})
             elif not exist_ok:
                 raise InputError(f"{path}: exists; a new file expected")
         return cls(path)
@@ -134,11 +127,8 @@ class Registry:
     def add(self, user: str, key: str | np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
         """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
 
-        Only of random keys does the false-positive rate of `manifpt.latent.attribute` hold.
-
-        Returns
-        -------
-        The key, uint8 `(key_length,)`.
+        The false-positive rate of `manifpt.latent.attribute` holds for random keys only.
+        Returns the key, uint8 `(key_length,)`.
 
         Raises
         ------
@@ -181,7 +171,7 @@ class Registry:
         )
 
 
-def _write(path: Path, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:
+def _write(path: Path | str, settings: dict, min_distance: int, users: dict[str, np.ndarray]) -> None:
     shown = {user: show_key(bits) for user, bits in users.items()}
-    content = {"settings": settings, "min_distance": min_distance, "users": shown}
-    files.write_text(path, json.dumps(content, indent=1) + "\n")
+    content = {"format": FORMAT, "settings": settings, "min_distance": min_distance, "users": shown}
+    files.write_text(path, json.dumps(content, indent=1) + "\n", private=True)

@@ -6,21 +6,21 @@ Content and key are walked in units of their spread, :math:`u = (\alpha_j / s_j,
 
 with g linearised at u. Far from the image s is the root mean squared residual ρ that is left: what cannot be explained
 yet counts as noise, and the prior holds u back. Close to it the linearisation errs by the square of the distance, and s
-falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel beyond black or white that fits says no more
-than that it is beyond, and counts for nothing.
+falls as ρ², down to the rounding to 8 bits: the pixels decide. A pixel that is rendered beyond black or white, where
+the image is black or white, carries no further information and does not count.
 
-Cheap steps of Adam come first, see `manifpt.latent.approach`. Derivatives are differences, along the eigenvectors of
-:math:`J^\top J` averaged over some contents: so each changes the image by about as much, and directions that the noise
-would drown are left to the prior. While steps make progress, derivatives are corrected by what a step did (Broyden
-1965) instead of taken anew. Where a step does not lower the objective, damping shortens it (Levenberg 1944).
+First, steps of Adam on the same objective bring all images and starts nearer, in one batch: a gradient costs a few
+renderings, a derivative one for each direction. Adam scales each coordinate separately, so it walks along the
+eigenvectors of :math:`J^\top J`, averaged over some contents, in which the objective is nearly separable. Derivatives
+are differences along the same eigenvectors; directions that the noise would drown are left to the prior. While steps
+make progress, derivatives are corrected by the change that a step made (Broyden 1965) instead of computed anew. Where a
+step does not lower the objective, damping shortens it (Levenberg 1944). The search ends at a plateau, not at the
+residual that rounding explains: a weak key changes an image by less than that.
 
-The search goes on to a plateau, beyond the residual that rounding explains: a weak key changes an image by less than
-that, and black and white pixels are not rounded.
+The prior does not know that a bit is zero or one. Where the search leaves bits near the middle, the nearest keys are
+compared: each is held fixed while the content alone is searched for, and the one with the lowest objective counts.
 
-A bit is zero or one, which the prior does not know. Where the search leaves one near the middle, the nearest keys are
-compared: each is held in place while the content alone is searched for, and the one with the lowest objective counts.
-
-Ours altogether: the paper searches by Adam, see `manifpt.latent.adam`.
+All of this is ours: the paper searches by Adam, see `manifpt.latent.adam`.
 """
 
 import itertools
@@ -31,15 +31,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from manifpt.latent.adam import Estimate, check_search, checked_images, cube
-from manifpt.latent.approach import approach, noise_of
+from manifpt.latent.adam import Estimate, check_search, checked_images, latin_hypercube
 from manifpt.latent.attacks import modelled
 from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.theory import ROUNDING, jacobian
 from manifpt.latent.warm import WarmStart
 
+TRUSTED = 0.03  # residual below which the linearisation is believed more and more
+ALL, BEST = (60, 0.1, 0.05), (400, 0.05, 0.001)  # steps of Adam, first and last rate: from every start, from the best
+BETAS = (0.9, 0.99)
+ROWS = 256  # images times starts that Adam moves at a time
 EXPLAINED = 1.05  # residual, in units of that of 8 bits, that needs no other start
 PATIENCE, PLATEAU = 3, 0.02  # after so many steps, a residual that fell by less than this part ends the search
 PROGRESS, GROWTH = 0.8, 1.3  # derivatives are kept while a step leaves less of the residual, and directions grow less
@@ -56,21 +58,20 @@ SEARCH = {"explained": EXPLAINED, "patience": PATIENCE, "plateau": PLATEAU, "cha
 
 
 class NewtonEstimator:
-    """Reads the keys that a fingerprinter wrote.
+    """Read the keys that a fingerprinter wrote.
 
     Parameters
     ----------
     starts
-        For each image: the mean code, and centred Latin-hypercube contents. All are approached from by Adam; steps go
-        on from the end that came nearest, then from the others until the image is explained; the lowest residual wins.
+        For each image: the mean code, and centred Latin-hypercube contents. Adam moves all of them; Gauss-Newton steps
+        go on from the one that came nearest, then from the others until the image is explained; the lowest residual
+        wins.
     steps
-        At most, from each start; 0 gives the warm start's guess.
+        Largest number from each start; 0 gives the warm start's guess.
     attack
         One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through.
     warm_start
-        Takes the place of the first start, and of the approach.
-    progress
-        Show a progress bar.
+        Replaces the first start, and the steps of Adam.
 
     Raises
     ------
@@ -86,11 +87,9 @@ class NewtonEstimator:
         steps: int = 60,
         attack: str = "none",
         warm_start: WarmStart | None = None,
-        progress: bool = False,
     ):
         check_search(starts, steps, warm_start)
-        self.fingerprinter, self.starts, self.steps = fingerprinter, starts, steps
-        self.warm_start, self.progress = warm_start, progress
+        self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
         self._attack, self._smooth = modelled(attack)
         half = fingerprinter.key_ / 2
         self._origin = fingerprinter.mean_ + half.sum(0)
@@ -100,15 +99,10 @@ class NewtonEstimator:
     def estimate(self, images: np.ndarray, *, seed: int = 0) -> Estimate:
         """Read the keys of images, uint8 `(n, c, h, w)`; `loss` is the root mean squared residual of pixels.
 
-        Raises
-        ------
-        InputError
-            Images that the generator cannot have made: another type or shape.
+        `InputError` for images of another type or shape than the generator's.
         """
         target = checked_images(self.fingerprinter, images)
-        pairs = zip(target, self._starts(target, seed), strict=True)
-        bar = tqdm(pairs, total=len(target), unit="image", disable=not self.progress)
-        ends = [self._search(x, starts) for x, starts in bar]
+        ends = [self._search(x, starts) for x, starts in zip(target, self._starts(target, seed), strict=True)]
         u, loss = torch.stack([end.u for end in ends]), torch.tensor([end.rms for end in ends])
         alpha, psi = u.split([len(self.fingerprinter.deviations_), self.fingerprinter.key_length], 1)
         phi = ((1 + psi) / 2).clamp(0, 1)
@@ -117,12 +111,12 @@ class NewtonEstimator:
 
     def _starts(self, target: Tensor, seed: int) -> Tensor:
         """Where the search for each image begins, `(n, starts, d)`, the most promising first."""
-        contents = cube(self.fingerprinter, self.starts, seed) / self.fingerprinter.deviations_
+        contents = latin_hypercube(self.fingerprinter, self.starts, seed) / self.fingerprinter.deviations_
         contents[0] = 0
         starts = F.pad(contents, (0, self.fingerprinter.key_length)).repeat(len(target), 1, 1)
         if self.warm_start is None:
             return approach(self._shown, target, starts, self._averaged()[1])
-        alpha, logits = self.warm_start.guess(target)
+        alpha, logits = self.warm_start(target)
         starts[:, 0] = torch.cat([alpha / self.fingerprinter.deviations_, torch.tanh(logits / 2)], 1)
         return starts
 
@@ -140,33 +134,30 @@ class NewtonEstimator:
         """The place with the key that fits best, of those which differ in bits that are near the middle."""
         length = self.fingerprinter.key_length
         key = place.u[-length:]
-        if key.abs().min() > UNDECIDED:
-            return place
         undecided = [number for number in key.abs().argsort().tolist()[:FLIPS] if key[number].abs() < UNDECIDED]
+        if not undecided:
+            return place
+        weight = torch.ones_like(place.u)
+        weight[-length:] = HELD
         ends = []
         for signs in itertools.product((1.0, -1.0), repeat=len(undecided)):
             centre = torch.zeros_like(place.u)
             centre[-length:] = torch.where(key > 0, 1.0, -1.0)
             centre[[number - length for number in undecided]] = centre.new_tensor(signs)
-            weight = torch.ones_like(centre)
-            weight[-length:] = HELD
             start = torch.where(weight > 1, centre, place.u)
             ends.append(self._descend(x, start, Prior(centre, weight), steps=SETTLED))
-        return min(ends, key=lambda end: end.objective(ROUNDING, Prior.normal(place.u)))
+        return min(ends, key=lambda end: end.objective(ROUNDING, Prior()))
 
     def _descend(self, x: Tensor, u: Tensor, prior: "Prior | None" = None, steps: int | None = None) -> "Place":
         """Where the steps from a start end."""
-        prior = prior or Prior.normal(u)
-        place, past, damping, model = self._places(x, u[None])[0], [], 0.0, None
+        prior = prior or Prior()
+        place, past, damping, model = self._place(x, u), [], 0.0, None
         for _ in range(self.steps if steps is None else steps):
             past.append(place.rms)
             if len(past) > PATIENCE and place.rms > (1 - PLATEAU) * past[-1 - PATIENCE]:
                 break
-            noise = float(noise_of(torch.tensor(place.rms)))
-            if model and self._known(noise) > GROWTH * len(model.directions):
-                model = None
-            new = None
-            if model:
+            noise, new = float(noise_of(torch.tensor(place.rms))), None
+            if model and self._known(noise) <= GROWTH * len(model.directions):
                 new, damping = self._step(x, place, model, noise, prior, damping, tries=1)
             if new is None:
                 model = self._derivative(place, noise)
@@ -183,7 +174,7 @@ class NewtonEstimator:
         """The next place, None if no try lowers the objective, and the damping to go on with."""
         step = model.stepper(place, noise, prior)
         for _ in range(tries):
-            (new,) = self._places(x, (place.u + step(damping))[None])
+            new = self._place(x, place.u + step(damping))
             if new.objective(noise, prior) < place.objective(noise, prior):
                 return new, damping / DAMPING if damping > 1 else 0.0
             damping = max(1.0, DAMPING * damping)
@@ -194,7 +185,7 @@ class NewtonEstimator:
         return max(int((self._averaged()[0] ** 2 > LEAST * noise**2).sum()), 1)
 
     def _derivative(self, place: "Place", noise: float) -> "Linear":
-        """Of the attacked image, along the directions that the noise does not drown.
+        """Differences of the attacked image along the directions that the noise does not drown.
 
         Pixels beyond the range that fit do not change.
         """
@@ -205,27 +196,21 @@ class NewtonEstimator:
         here = self._smooth(place.image[None]).flatten()
         parts = []
         for moved in (place.u + length[:, None] * directions).split(CHUNK):
-            images = torch.where(free, self._images(moved), place.image)
+            images = torch.where(free, self._render(moved), place.image)
             parts.append(self._smooth(images).flatten(1) - here)
         return Linear(directions, torch.cat(parts) / length[:, None])
-
-    def _images(self, u: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._render(u)
 
     def _render(self, u: Tensor) -> Tensor:
         return self.fingerprinter.generator.render(self._origin + u @ self._spread)
 
     def _shown(self, u: Tensor) -> Tensor:
-        """Images in their range and after the attack; the gradient knows no range."""
+        """Images in their range and after the attack; their gradient is that without a range."""
         images = self._render(u)
         return self._attack(images + (images.clamp(-1, 1) - images).detach())
 
-    def _places(self, x: Tensor, u: Tensor) -> list["Place"]:
-        """What is known of several u, `(k, d)`."""
-        images = self._images(u)
-        residuals = (self._attack(images.clamp(-1, 1)) - x).flatten(1)
-        return [Place(*parts) for parts in zip(u, images, residuals, strict=True)]
+    def _place(self, x: Tensor, u: Tensor) -> "Place":
+        (image,) = self._render(u[None])
+        return Place(u, image, (self._attack(image[None].clamp(-1, 1)) - x).flatten())
 
     def _averaged(self) -> tuple[Tensor, Tensor]:
         """Roots of the eigenvalues of JᵀJ averaged over contents, largest first, `(d,)`, and its vectors as rows."""
@@ -240,6 +225,44 @@ class NewtonEstimator:
             strength = values.flip(0).clamp(min=1e-12).sqrt()
             self._eigen = strength.to(self._spread), vectors.flip(1).t().to(self._spread)
         return self._eigen
+
+
+def noise_of(rms: Tensor) -> Tensor:
+    """The standard deviation s that counts as noise where a residual is left."""
+    return (rms * (rms / TRUSTED).clamp(max=1)).clamp(min=ROUNDING)
+
+
+def approach(show: Callable[[Tensor], Tensor], target: Tensor, starts: Tensor, basis: Tensor) -> Tensor:
+    """Move the starts of each image, u `(n, starts, d)`, by Adam, and the best of them farther, which then comes first.
+
+    `show` maps u `(k, d)` to images `(k, c, h, w)`, differentiably; `target` holds the images `(n, c, h, w)`. Adam
+    walks along the rows of `basis`, orthonormal `(d, d)`.
+    """
+    ends, (_, k, _) = [], starts.shape
+    for some, images in zip(*(part.split(max(1, ROWS // k)) for part in (starts, target)), strict=True):
+        c, rms = _walk(show, images.repeat_interleave(k, 0), some.flatten(0, 1) @ basis.t(), basis, *ALL)
+        order = rms.view(-1, k).argsort(1)
+        c = c.unflatten(0, (-1, k)).take_along_dim(order[..., None], 1)
+        c[:, 0], _ = _walk(show, images, c[:, 0], basis, *BEST)
+        ends.append(c @ basis)
+    return torch.cat(ends)
+
+
+def _walk(
+    show: Callable[[Tensor], Tensor], target: Tensor, c: Tensor, basis: Tensor, steps: int, first: float, last: float
+) -> tuple[Tensor, Tensor]:
+    """Where Adam with a falling rate leads from coordinates `(k, d)`, and the residual there, `(k,)`."""
+    c = c.clone().requires_grad_()
+    optimiser = torch.optim.Adam([c], betas=BETAS)
+    for rate in np.geomspace(first, last, steps):
+        optimiser.param_groups[0]["lr"] = rate
+        squares = (show(c @ basis) - target).square().flatten(1)
+        noise = noise_of(squares.detach().mean(1).sqrt())
+        optimiser.zero_grad()
+        (squares.sum(1) / noise**2 + c.square().sum(1)).sum().backward()
+        optimiser.step()
+    c = c.detach()
+    return c, (show(c @ basis) - target).square().flatten(1).mean(1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -257,7 +280,16 @@ class Place:
 
     def objective(self, noise: float, prior: "Prior") -> float:
         """What a step must lower."""
-        return float(self.residual.square().sum()) / noise**2 + prior.cost(self.u)
+        unlikely = prior.weight * (self.u - prior.centre).square()
+        return float(self.residual.square().sum()) / noise**2 + float(unlikely.sum())
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The expected u and the weight of a squared deviation from it, of all coordinates or `(d,)`."""
+
+    centre: Tensor | float = 0.0
+    weight: Tensor | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -267,12 +299,13 @@ class Linear:
     directions: Tensor
     columns: Tensor
 
-    def stepper(self, place: Place, noise: float, prior: "Prior") -> Callable[[float], Tensor]:
+    def stepper(self, place: Place, noise: float, prior: Prior) -> Callable[[float], Tensor]:
         """From a damping to the step: at 0 to the minimum of the linearised objective, else shorter."""
         columns = self.columns.double()
         hessian = columns @ columns.t() / noise**2
-        slope = columns @ place.residual.double() / noise**2 + (self.directions @ prior.slope(place.u)).double()
-        hessian = hessian + (self.directions @ (prior.weight[:, None] * self.directions.t())).double()
+        slope = columns @ place.residual.double() / noise**2
+        slope = slope + (self.directions @ (prior.weight * (place.u - prior.centre))).double()
+        hessian = hessian + (self.directions @ (prior.weight * self.directions).t()).double()
         unit = torch.eye(len(columns)).to(columns)
         return lambda damping: torch.linalg.solve(hessian + damping * unit, -slope).to(place.u) @ self.directions
 
@@ -281,24 +314,3 @@ class Linear:
         step = self.directions @ (after.u - before.u)
         error = after.residual - before.residual - step @ self.columns
         return Linear(self.directions, self.columns + torch.outer(step, error) / step.square().sum())
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is expected of u, `(d,)`: a centre, and how much it weighs to leave it."""
-
-    centre: Tensor
-    weight: Tensor
-
-    @classmethod
-    def normal(cls, u: Tensor) -> "Prior":
-        """That of a search: zero, with deviations one."""
-        return cls(torch.zeros_like(u), torch.ones_like(u))
-
-    def cost(self, u: Tensor) -> float:
-        """Of a place."""
-        return float((self.weight * (u - self.centre).square()).sum())
-
-    def slope(self, u: Tensor) -> Tensor:
-        """Half the derivative of the cost."""
-        return self.weight * (u - self.centre)

@@ -4,8 +4,8 @@ r"""The shallow baseline: a visible pattern on the finished image instead of a d
 
 with random patterns p, orthonormal up to the root of the number of pixels, so that each key is a pattern of its own
 whose pixels have standard deviation :math:`\sigma \sqrt{d_\varphi}` (after Kim et al. 2021, who train a model for each
-user). It is read by the filter that fits images without a key best, :math:`\Sigma^{-1} p_j`, whose mean and
-covariance are those of images that the generator drew. Ours in all details.
+user). A bit is read by the matched filter :math:`\Sigma^{-1} p_j`, with mean and covariance of images that the
+generator drew without a key. All details are ours.
 """
 
 import numpy as np
@@ -18,14 +18,9 @@ RIDGE = 1e-3  # added to their pixels' variance
 
 
 class ShallowFingerprinter:
-    """Adds keys to the images of a `LatentFingerprinter`, whose keys stay unused, and reads them.
+    """Add keys to the images of a `LatentFingerprinter`, which writes none, and read them.
 
-    Parameters
-    ----------
-    sigma
-        Strength σ of each bit's pattern, in images from -1 to 1.
-    seed
-        Of the patterns.
+    `sigma` is the strength σ of each bit's pattern, in images from -1 to 1; the seed is that of the patterns.
     """
 
     def __init__(self, fingerprinter: LatentFingerprinter, *, sigma: float, seed: int = 0):

@@ -5,7 +5,7 @@ deviation s on every pixel, least squares over content and key leave
 
 .. math:: \hat\varphi - \varphi \sim N(0, s^2 S^{-1}), \quad S = B^\top (I - A A^+) B.
 
-σ is part of B here, so that it may differ between directions; for σ = 1 S is this one over σ².
+σ is part of B here, so S grows with σ².
 """
 
 import warnings
@@ -28,32 +28,11 @@ CHUNK = 64  # directions differentiated at a time
 
 @dataclass(frozen=True)
 class Prediction:
-    r"""What the linearisation says about one content.
+    """What the linearisation says about one content."""
 
-    Attributes
-    ----------
-    schur
-        S, float64 `(key_length, key_length)`.
-    separation
-        Noise at which each bit lies one deviation from undecided, float64 `(key_length,)`: :math:`1 / (2
-        \sqrt{[S^{-1}]_{jj}})`.
-    bit_error
-        Probability that each bit is read wrongly, float64 `(key_length,)`: :math:`Q(\mathrm{separation} / s)`.
-    key_success
-        Lower bound of the probability that the whole key is read: one minus their sum, or 0.
-    change
-        Mean over keys of the squared distance of the image to that without a key,
-        :math:`(\mathrm{tr}(B^\top B) + 1^\top B^\top B 1) / 4`.
-    change_bound
-        :math:`\lambda_\max(B^\top B) d_\varphi / 2`, not less than `change`.
-    """
-
-    schur: np.ndarray
-    separation: np.ndarray
-    bit_error: np.ndarray
-    key_success: float
-    change: float
-    change_bound: float
+    separation: np.ndarray  # noise at which each bit lies one deviation from undecided: 1 / (2 √[S⁻¹]_jj), float64
+    bit_error: np.ndarray  # probability that each bit is read wrongly: Q(separation / s), float64 (key_length,)
+    change: float  # mean over keys of ‖image − image without a key‖²: (tr(BᵀB) + 1ᵀBᵀB1) / 4
 
 
 def jacobian(generator: LatentGenerator, code: Tensor) -> Tensor:
@@ -62,29 +41,24 @@ def jacobian(generator: LatentGenerator, code: Tensor) -> Tensor:
     def column(direction: Tensor) -> Tensor:
         return jvp(lambda w: generator.render(w[None]).flatten(), (code,), (direction,))[1]
 
-    columns = vmap(column, randomness="same", chunk_size=CHUNK)  # forward: there are fewer dimensions than pixels
+    columns = vmap(column, chunk_size=CHUNK)  # forward: there are fewer dimensions than pixels
     return columns(torch.eye(len(code)).to(code)).t().double()
 
 
-def predict(
+def predict_reading(
     fingerprinter: LatentFingerprinter, derivative: Tensor, *, noise: float = ROUNDING, prior: bool = False
 ) -> Prediction:
-    r"""The linearised error rates and quality.
+    r"""Predict error rates and the change of an image from the linearised generator.
 
     Parameters
     ----------
     derivative
         `jacobian` at a code without a key.
     noise
-        Standard deviation s of every pixel, in images from -1 to 1.
+        Standard deviation s of every pixel, in images from -1 to 1; `InputError` unless it is positive.
     prior
-        Let the estimator know that α is normal with deviations s_j (ours): :math:`A A^+` becomes :math:`A (A^\top A +
-        s^2 \mathrm{diag}(s_j^{-2}))^{-1} A^\top`.
-
-    Raises
-    ------
-    InputError
-        The noise is not positive.
+        Whether the estimator knows that α is normal with deviations s_j (ours): :math:`A A^+` becomes
+        :math:`A (A^\top A + s^2 \mathrm{diag}(s_j^{-2}))^{-1} A^\top`.
     """
     if not noise > 0:
         raise InputError(f"noise: {noise}; a positive standard deviation expected")
@@ -94,34 +68,23 @@ def predict(
     if prior:  # as further pixels, which show α alone
         ridge = np.diag(noise / fingerprinter.deviations_.double().cpu().numpy())
         a, b = np.vstack([a, ridge]), np.vstack([b, np.zeros((len(ridge), b.shape[1]))])
-    schur = _schur(a, b)
+    unexplained = b - a @ np.linalg.lstsq(a, b, rcond=None)[0]  # by A
+    separation = 1 / (2 * np.sqrt(_inverse_diagonal(unexplained.T @ unexplained)))
     change = (np.trace(gram) + gram.sum()) / 4
-    bound = np.linalg.eigvalsh(gram)[-1] * len(gram) / 2
-    separation = 1 / (2 * np.sqrt(_inverse_diagonal(schur)))
-    error = norm.sf(separation / noise)
-    return Prediction(schur, separation, error, max(0.0, 1 - error.sum()), float(change), float(bound))
-
-
-def _schur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """BᵀB without what A explains, by least squares."""
-    residual = b - a @ np.linalg.lstsq(a, b, rcond=None)[0]
-    return residual.T @ residual
+    return Prediction(separation, norm.sf(separation / noise), float(change))
 
 
 def _inverse_diagonal(matrix: np.ndarray) -> np.ndarray:
-    """Diagonal of the inverse; huge where there is none, so that such a bit is a guess."""
+    """Diagonal of the inverse; huge where the matrix is singular, so that such a bit is a guess."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors**2) @ (1 / values.clip(1e-12 * values[-1]))
 
 
 def least_squares(fingerprinter: LatentFingerprinter, derivative: Tensor, residual: Tensor) -> Tensor:
-    r"""The key that the linearisation reads, float64 `(n, key_length)`, before it is rounded.
+    """The keys that the linearisation reads, float64 `(n, key_length)`, before rounding.
 
-    Parameters
-    ----------
-    residual
-        Images minus that of the code where `derivative` was taken, `(n, c * h * w)`; for a linear generator the code
-        is μ.
+    `residual` holds images minus that of the code where `derivative` was taken, `(n, c * h * w)`; for a linear
+    generator the code is μ.
     """
     columns = derivative @ torch.cat([fingerprinter.content_, fingerprinter.key_]).double().t()
     solution = torch.linalg.lstsq(columns, residual.double().t()).solution.t()  # (n, alpha and phi)
@@ -131,12 +94,8 @@ def least_squares(fingerprinter: LatentFingerprinter, derivative: Tensor, residu
 def linear_generator(dimension: int = 24, size: int = 8, *, spread: float = 0.25, seed: int = 0) -> LatentGenerator:
     r"""A toy for which the theory is exact: g(w) = M w, M with standard normal entries over the root of d.
 
-    Its codes are normal; standard deviations fall from `spread` to a tenth of it. Images are `(n, 1, size, size)`.
-
-    Raises
-    ------
-    InputError
-        There are not more pixels than dimensions.
+    Its codes are normal; standard deviations fall from `spread` to a tenth of it. Images are `(n, 1, size, size)`;
+    `InputError` unless there are more pixels than dimensions.
     """
     if not 1 <= dimension < size * size:
         raise InputError(f"dimension: {dimension}; from 1 to {size * size - 1} expected for {size * size} pixels")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from manifpt.nn import pretrained
-from manifpt.nn.training import Training
+from manifpt.nn.pretrained import build_network, load_network, train_network
+from manifpt.nn.train import Training, descend, linear_decay
 from manifpt.utils.compute import autocast
 
 MAX_SIGMA = 0.1
@@ -32,38 +32,24 @@ class DnCNN(nn.Sequential):
         super().__init__(*first, *inner, nn.Conv2d(WIDTH, channels, 3, padding=1))
 
 
-def train(
-    reference: np.ndarray,
-    *,
-    dataset: str,
-    steps: int = 700,
-    seed: int = 0,
-    device: str = "auto",
-    folder: Path | None = None,
+def train_denoiser(
+    reference: np.ndarray, *, dataset: str, steps: int = 700, seed: int = 0, device: str = "auto"
 ) -> Path:
     """Train the denoiser of a real set, uint8 `(n, c, h, w)`: at most 5 minutes on 2 cores. Returns its checkpoint."""
-    network = pretrained.build(DnCNN, reference.shape[1], seed=seed, device=device)
+    network = build_network(DnCNN, reference.shape[1], seed=seed, device=device)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    where = next(network.parameters()).device
 
     def update(images: Tensor, step: int) -> dict[str, float]:
         clean = (images + 1) / 2
-        noise = torch.randn_like(clean) * MAX_SIGMA * torch.rand(len(clean), 1, 1, 1, device=where)
-        with autocast(where):
+        noise = torch.randn_like(clean) * MAX_SIGMA * torch.rand(len(clean), 1, 1, 1, device=clean.device)
+        with autocast(clean.device):
             predicted = network(clean + noise)
-        loss = (predicted.float() - noise).square().mean()
-        optimiser.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return {"rmse": loss.item() ** 0.5}
+        return {"rmse": descend(optimiser, (predicted.float() - noise).square().mean()) ** 0.5}
 
-    task = Training({"dncnn": network}, {"adam": optimiser}, update, "dncnn", decay=0.98)
-    return pretrained.train(
-        "denoiser", DnCNN, task, reference, dataset=dataset, steps=steps, batch_size=64, seed=seed, folder=folder
-    )
+    training = Training({"dncnn": network}, {"adam": optimiser}, update, "dncnn", decay=0.98, factor=linear_decay)
+    return train_network("denoiser", training, reference, dataset=dataset, steps=steps, batch_size=64, seed=seed)
 
 
-def load(*, dataset: str | None = None, reference: np.ndarray | None = None) -> DnCNN:
-    """The trained denoiser of a real set, by name or by its reference images; `InputError` if there is none."""
-    return pretrained.load("denoiser", DnCNN, dataset=dataset, reference=reference)
+def load_denoiser(*, dataset: str | None = None, reference: np.ndarray | None = None) -> DnCNN:
+    """The denoiser of a real set, by name or by its reference images; see `manifpt.nn.pretrained.network_path`."""
+    return load_network("denoiser", DnCNN, dataset=dataset, reference=reference)

@@ -12,10 +12,10 @@ BLOCKS = 3  # after the stem; with it, features at a half, a half, a quarter and
 
 
 class Perceptual(nn.Module):
-    r"""Mean squared distance of features, summed over the stem and the first blocks of EfficientNet-Lite0.
+    """Mean squared distance of features, summed over the stem and the first blocks of EfficientNet-Lite0.
 
-    Features of each layer are scaled to unit length over channels, as LPIPS does (Zhang 2018). No layer's weight is
-    learned. Images are float `(n, c, h, w)` in [-1, 1], c 1 or 3; nothing in here is trained.
+    Features of each layer are scaled to unit length over channels, as in LPIPS (Zhang 2018), but layers have no learned
+    weights. Images are float `(n, c, h, w)` in [-1, 1], c 1 or 3. Nothing is trained.
     """
 
     def __init__(self):
@@ -33,12 +33,8 @@ class Perceptual(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Unit-length features of each layer."""
-        x = ((images + 1) / 2).expand(-1, 3, -1, -1)
-        x, features = (x - self.mean) / self.sd, []
-        for layer in self.layers:
-            x = layer(x)
-            features.append(_unit(x))
-        return features
+        x = (((images + 1) / 2).expand(-1, 3, -1, -1) - self.mean) / self.sd
+        return [_unit(x := layer(x)) for layer in self.layers]
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
         """Distance of each pair of images, `(n,)`."""
@@ -53,14 +49,9 @@ class Perceptual(nn.Module):
 
 
 class Lpips(nn.Module):
-    """LPIPS of VGG16 with its learned weights of layers (Zhang 2018), by the package ``lpips``.
+    """LPIPS of VGG16 with its learned weights of layers (Zhang 2018), by the package ``lpips``; used as `Perceptual`.
 
-    Images are as in `Perceptual`, and so are the methods.
-
-    Raises
-    ------
-    InputError
-        The weights of VGG16 are neither in torch's folder of downloads nor to be had.
+    `InputError` where the weights of VGG16 are neither in torch's folder of downloads nor to be had.
     """
 
     def __init__(self):

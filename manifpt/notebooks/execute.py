@@ -1,8 +1,7 @@
-r"""Run one notebook headless, in a process of its own, and leave only whole files.
+"""Run one notebook headless in a process of its own, which leaves only whole files.
 
-The process holds the Jupyter kernel and works in a temporary folder. Whoever starts it keeps the other end of its
-standard input: when that closes, because the starter ended in whatever way, the process interrupts itself, and its
-kernel goes with it.
+The process owns the Jupyter kernel and works in a temporary folder. Its parent holds the other end of its standard
+input. When that end closes, however the parent ended, the process interrupts itself and stops its kernel.
 """
 
 import dataclasses
@@ -25,8 +24,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class NotebookRun:
     """One notebook to run.
 
-    `parameters` are the values that differ from its defaults, `settings` and `code` the hashes of all its parameters
-    and of the code it runs; the result goes to the file `executed`, record and failed notebook into `folder`.
+    `parameters` are the values that differ from the defaults; `settings` and `code` are the hashes of all parameters
+    and of the code. The executed notebook is written to the file `executed`, its record and failures to `folder`.
     """
 
     notebook: str
@@ -37,13 +36,13 @@ class NotebookRun:
     executed: str
 
     def file(self, ending: str) -> Path:
-        """The file ``<name of the notebook><ending>`` in the folder of the run."""
+        """Return the path ``<folder>/<name of the notebook><ending>``."""
         return Path(self.folder, Path(self.notebook).stem + ending)
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What became of a task, kept as ``<name>.json``; `error` is empty if all of it ran; `seconds` is for all of it."""
+    """The outcome of one run, kept as ``<name>.json``; `error` is empty if every cell ran."""
 
     notebook: str
     ok: bool
@@ -56,14 +55,14 @@ class Record:
 
 
 def key_figure(text: str) -> None:
-    """Show `text` as the key figure of a notebook; the summary of a batch run quotes the last one shown."""
+    """Show `text` as the key figure of a notebook; the summary of a batch run quotes the last one."""
     from IPython.display import display
 
     display({KEY_FIGURE: text, "text/plain": f"Key figure: {text}"}, raw=True)
 
 
 def make_record(task: NotebookRun, *, seconds: float = 0.0, figure: str = "", error: str = "") -> Record:
-    """Write and return the record of a task; it failed if there is an `error`."""
+    """Write and return the record of a run, which failed if there is an `error`."""
     stem = Path(task.notebook).stem
     record = Record(stem, not error, round(seconds, 1), figure, error, task.parameters, task.settings, task.code)
     files.write_text(task.file(".json"), json.dumps(dataclasses.asdict(record), indent=1) + "\n")
@@ -71,7 +70,7 @@ def make_record(task: NotebookRun, *, seconds: float = 0.0, figure: str = "", er
 
 
 def execute(task: NotebookRun, timeout: float) -> Record:
-    """Run a notebook within `timeout` seconds; write it executed, or as ``<name>.failed.ipynb`` as far as it came."""
+    """Run a notebook within `timeout` seconds; write it executed, or as far as it ran as ``<name>.failed.ipynb``."""
     import nbformat
 
     start = time.perf_counter()
@@ -89,7 +88,7 @@ def execute(task: NotebookRun, timeout: float) -> Record:
 
 
 def _papermill(task: NotebookRun, working: Path, timeout: float) -> str:
-    """Run the notebook into `working`; the error in one line, empty if there was none."""
+    """Run the notebook into the file `working`; return its error in one line, empty if there was none."""
     import papermill
     from nbclient.exceptions import CellTimeoutError
     from traitlets.config import Config
@@ -121,7 +120,7 @@ def _papermill(task: NotebookRun, working: Path, timeout: float) -> str:
 
 
 def _forget_run(book) -> None:
-    """Drop what papermill notes about a run, and widgets, which are dead without it: their picture or text stays."""
+    """Remove papermill's notes and the widgets, which need a kernel; their pictures and texts stay."""
     book.metadata.pop("papermill", None)
     for cell in book.cells:
         for output in cell.get("outputs", ()):

@@ -1,7 +1,8 @@
-r"""What a notebook lets its reader change: one cell of parameters, read and checked without running it.
+"""Read and check the parameters of a notebook without running it.
 
-The cell is tagged ``parameters`` and has a line for each: ``name: type = value  # what it does``. Types: ``int``,
-``float``, ``str``, ``bool``, ``list[...]`` of one of them, and ``... | None``.
+They stand in one cell tagged ``parameters``, one a line: ``name: type = value  # what it does``. Types are ``int``,
+``float``, ``str``, ``bool``, ``list[...]`` of these and ``... | None``. (`papermill.inspect_notebook` silently leaves
+out types with ``|`` and every line that it cannot read, so it cannot tell a wrong parameter from a right one.)
 """
 
 import ast
@@ -27,10 +28,7 @@ class Parameter(NamedTuple):
 def parameters(notebook: Path | str) -> dict[str, Parameter]:
     """Read the parameters cell of a notebook.
 
-    Raises
-    ------
-    InputError
-        If the file is not a notebook, has no such cell or several, or a line of it is not of the documented form.
+    Raise `InputError` unless the file is a notebook with exactly one such cell, whose lines all have the form above.
     """
     try:
         cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
@@ -46,36 +44,30 @@ def parameters(notebook: Path | str) -> dict[str, Parameter]:
 
 
 def _parameter(statement: ast.stmt) -> tuple[str, Parameter]:
-    match statement:
-        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
-            found = Parameter(ast.unparse(annotation), ast.literal_eval(value))
-        case _:
-            raise ValueError(f"cannot read `{ast.unparse(statement)}`")
+    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+        raise ValueError(f"cannot read `{ast.unparse(statement)}`")
+    name, found = statement.target.id, Parameter(ast.unparse(statement.annotation), ast.literal_eval(statement.value))
     if not fits(found.default, found.kind):
         raise ValueError(f"{name} = {found.default!r} is not of type {found.kind}")
     return name, found
 
 
 def fits(value: object, kind: str) -> bool:
-    """Whether `value` is of the type written `kind`; an int is a float too, a bool is neither."""
-    return _fits(value, ast.parse(kind, mode="eval").body)
-
-
-def _fits(value: object, kind: ast.expr) -> bool:
-    match kind:
+    """Say whether `value` has the type `kind`, as written in a notebook; an int is a float too, a bool is neither."""
+    match ast.parse(kind, mode="eval").body:
         case ast.Constant(value=None):
             return value is None
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _fits(value, left) or _fits(value, right)
+            return fits(value, ast.unparse(left)) or fits(value, ast.unparse(right))
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
-            return isinstance(value, list) and all(_fits(element, item) for element in value)
+            return isinstance(value, list) and all(fits(element, ast.unparse(item)) for element in value)
         case ast.Name(id=name) if name in SCALARS:
             return isinstance(value, SCALARS[name]) and (name == "bool" or not isinstance(value, bool))
-    raise ValueError(f"type `{ast.unparse(kind)}`: use int, float, str, bool, list[...] or ... | None")
+    raise ValueError(f"type `{kind}`: use int, float, str, bool, list[...] or ... | None")
 
 
 def read_text(text: str, kind: str) -> object:
-    """Read a value given as text on the command line: as a Python literal, unless the text itself is of type `kind`."""
+    """Read a value from the command line: the text itself if `kind` allows it, else the Python literal that it is."""
     if fits(text, kind):
         return text
     with contextlib.suppress(SyntaxError, ValueError):
@@ -84,7 +76,7 @@ def read_text(text: str, kind: str) -> object:
 
 
 def profile_values(folder: Path, profile: str) -> dict[str, dict]:
-    """Read ``params/<profile>.yaml`` beside the notebooks in `folder`: notebook name -> parameter -> value."""
+    """Read the values in ``<folder>/params/<profile>.yaml`` by notebook and parameter."""
     import yaml
 
     path = folder / "params" / f"{profile}.yaml"
@@ -103,7 +95,7 @@ def profile_values(folder: Path, profile: str) -> dict[str, dict]:
 
 
 def check(notebook: str, known: Mapping[str, Parameter], chosen: Mapping[str, object]) -> None:
-    """Raise `InputError` if `chosen` has a name that `known` lacks, or a value of another type."""
+    """Raise `InputError` if `chosen` has a name that is not in `known`, or a value of another type."""
     for name, value in chosen.items():
         if name not in known:
             raise InputError(f"{notebook}: unknown parameter {name!r}; it has: {', '.join(known) or 'none'}")

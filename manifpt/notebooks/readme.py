@@ -1,4 +1,4 @@
-r"""The README's tables, made anew: the text between ``<!-- table: NAME -->`` and ``<!-- end -->``."""
+"""Write the README's tables and figure anew; tables stand between ``<!-- table: NAME -->`` and ``<!-- end -->``."""
 
 import json
 import re
@@ -15,14 +15,10 @@ BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def notebook_table() -> str:
-    """Notebooks in Markdown: its title, the question it answers, and the minutes that its last smoke run took.
+    """Return a Markdown table of the notebooks: title, question and minutes of the last smoke run.
 
-    The title is the heading of the first cell, the question the first line after it that has a question mark.
-
-    Raises
-    ------
-    InputError
-        If a notebook asks no question, or has not run.
+    The title is the heading of the first cell, the question the first line below it that has a question mark. Raise
+    `InputError` if a notebook asks no question or has not run.
     """
     rows = ["| notebook | what it answers | minutes |", "|---|---|---|"]
     for path in discover():
@@ -36,15 +32,14 @@ def notebook_table() -> str:
 
 
 def ledger_table() -> str:
-    """The claims that committed results judge, in Markdown: verdicts counted, and `claims.ledger` folded away."""
+    """Return the claims that the committed results judge, in Markdown: counts of verdicts, then all claims, folded."""
     from manifpt.experiments.ledger import UNTESTED, ledger
     from manifpt.experiments.statistics import VERDICTS
 
     rows = ledger()
     control = "control: above " + rows["claim"].str.rpartition(" above ")[2]
-    about = rows["claim"].str.partition(",")[0].where(rows["paper"] != UNTESTED, control)
-    about = about.rename("claims about")
-    order = sorted(about.unique(), key=lambda name: name.startswith("control"))  # the last, else as they come
+    about = rows["claim"].str.partition(",")[0].where(rows["paper"] != UNTESTED, control).rename("claims about")
+    order = sorted(about.unique(), key=lambda name: name.startswith("control"))  # controls last
     counts = pd.crosstab(about, rows["verdict"]).reindex(columns=VERDICTS, fill_value=0).loc[order]
     folded = f"<details><summary>All {len(rows)} claims</summary>\n\n{_markdown(rows)}\n</details>\n"
     return f"{_markdown(counts.reset_index().astype(str))}\n{folded}"
@@ -61,14 +56,12 @@ def _opening(notebook: Path) -> tuple[str, str]:
     title, *lines = text.splitlines()
     question = next((line for line in lines if "?" in line), None)
     if question is None:
-        raise InputError(
-            f"{notebook}: asks no question; write the one it answers below its title, with a question mark"
-        )
+        raise InputError(f"{notebook}: asks no question; one that ends in a question mark expected below its title")
     return title.lstrip("# "), question.strip("*_> ")
 
 
 def overview(path: Path) -> None:
-    """Draw the README's figure, a PNG: images of every class of ``gm-fashion``, their nearest real image, artifacts."""
+    """Draw the README's figure as a PNG: images of some classes, their nearest real images and their artifacts."""
     import numpy as np
 
     from manifpt import plotting
@@ -88,12 +81,9 @@ def overview(path: Path) -> None:
 
 
 def rewrite(path: Path, tables: Mapping[str, Callable[[], str]]) -> list[str]:
-    """Make the marked tables of a Markdown file anew, atomically; return their names.
+    """Write the marked tables of a Markdown file anew, atomically, and return their names.
 
-    Raises
-    ------
-    InputError
-        If the file has no marked table, or one whose name is not in `tables`.
+    Raise `InputError` if the file has no marked table, or one whose name is not in `tables`.
     """
     text = path.read_text(encoding="utf-8")
     names = [match[2] for match in BLOCK.finditer(text)]

@@ -1,4 +1,4 @@
-r"""Run the notebooks headless: everything checked first, several at a time, resumable, one record a notebook."""
+"""Run notebooks headless: check all of them first, run several at a time, keep a record of each, resume."""
 
 import dataclasses
 import importlib.util
@@ -6,26 +6,25 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+import joblib
 
 from manifpt.notebooks.execute import NotebookRun, Record, make_record
 from manifpt.notebooks.parameters import Parameter, check, parameters, profile_values, read_text
 from manifpt.utils import files, paths
+from manifpt.utils.compute import check_jobs
 from manifpt.utils.errors import InputError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER_VARIABLES = ("MANIFPT_HOME", "MANIFPT_DATA", "MANIFPT_CIFAR10")
 
 
 def discover(folder: Path | str | None = None, only: Iterable[str] = ()) -> list[Path]:
-    """Notebooks of `folder` (default: the project's) in order; `only` keeps those whose name starts so.
+    """List the notebooks of `folder`, by default the project's, whose names begin with an entry of `only`, if any.
 
-    Raises
-    ------
-    InputError
-        If there is no notebook, or an entry of `only` fits none.
+    Raise `InputError` if there is no notebook, or an entry of `only` fits none.
     """
     folder = Path(folder or paths.notebooks()).absolute()
     found = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
@@ -46,47 +45,40 @@ def plan(
     given: Mapping[str, str] | None = None,
     in_place: bool = False,
 ) -> list[NotebookRun]:
-    """Check everything about a batch run before it starts.
+    """Check everything about a batch run before it starts, and return its runs.
+
+    Raise `InputError` for an unknown notebook, profile or parameter, a value of the wrong type, or a missing papermill.
 
     Parameters
     ----------
     folder
-        Folder of notebooks with its ``params/``; default: those of the project.
+        Folder of notebooks and of their ``params/``; by default those of the project.
     profile
-        ``params/<profile>.yaml`` holds the values that differ from the defaults.
+        Name of the file ``params/<profile>.yaml``, which holds the values that differ from the defaults.
     only
-        Beginnings of names, each possibly several with commas between.
+        Beginnings of names; one entry may hold several, separated by commas.
     given
-        Parameter -> value as text, for every selected notebook that has the parameter; goes before the profile.
+        Values as text by parameter, for all selected notebooks that have the parameter. They override the profile.
     in_place
-        Write the outputs into the notebooks themselves, which then must run with their defaults.
-
-    Raises
-    ------
-    InputError
-        Unknown notebook, profile or parameter, a value of the wrong type, or papermill is not installed.
+        Write the outputs into the notebooks themselves, which must then run with their defaults.
     """
     if importlib.util.find_spec("papermill") is None:
         raise InputError("papermill: not installed, so no notebook can run; pip install 'manifpt[notebooks]'")
     declared = {path: parameters(path) for path in discover(folder, only)}
-    values = _chosen(declared, profile, given or {})
-    output = paths.runs() / "notebooks" / profile
-    return [_task(path, known, values[path], output, in_place) for path, known in declared.items()]
-
-
-def _task(
-    path: Path, known: dict[str, Parameter], chosen: dict[str, object], output: Path, in_place: bool
-) -> NotebookRun:
-    changed = {name: value for name, value in chosen.items() if value != known[name].default}
-    if in_place and changed:
-        raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
-    settings = files.settings_hash({name: p.default for name, p in known.items()} | changed)
-    executed = path if in_place else output / path.name
-    return NotebookRun(str(path), changed, settings, _code_hash(path), str(output), str(executed))
+    output, runs = paths.runs() / "notebooks" / profile, []
+    for path, chosen in _chosen(declared, profile, given or {}).items():
+        defaults = {name: parameter.default for name, parameter in declared[path].items()}
+        changed = {name: value for name, value in chosen.items() if value != defaults[name]}
+        if in_place and changed:
+            raise InputError(f"{path.name}: outputs in place are those of the defaults; leave out {', '.join(changed)}")
+        executed = path if in_place else output / path.name
+        settings = files.settings_hash(defaults | changed)
+        runs.append(NotebookRun(str(path), changed, settings, _code_hash(path), str(output), str(executed)))
+    return runs
 
 
 def _code_hash(notebook: Path) -> str:
-    """Hash of what a notebook computes with: the sources of its cells, and every Python file of the package."""
+    """Hash the sources of a notebook's cells and every Python file of the package."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     package = [(str(path.relative_to(PACKAGE)), files.sha256(path)) for path in sorted(PACKAGE.rglob("*.py"))]
@@ -96,7 +88,7 @@ def _code_hash(notebook: Path) -> str:
 def _chosen(
     declared: dict[Path, dict[str, Parameter]], profile: str, given: Mapping[str, str]
 ) -> dict[Path, dict[str, object]]:
-    """Checked values for each notebook: those of the profile, and over them those given."""
+    """Return the checked values of each notebook: those of the profile, overridden by those given."""
     everything = sorted({name for known in declared.values() for name in known})
     if unknown := [name for name in given if name not in everything]:
         raise InputError(
@@ -112,36 +104,37 @@ def _chosen(
 
 
 def run(tasks: Iterable[NotebookRun], *, jobs: int = 1, timeout: float = 600, resume: bool = False) -> Iterator[Record]:
-    """Run notebooks and yield each one's record as it ends; a notebook that fails does not stop the others.
+    """Run notebooks and yield the record of each as it ends; one that fails does not stop the others.
 
     Parameters
     ----------
     tasks
         From `plan`.
     jobs
-        Notebooks at a time; they share the processors evenly through ``OMP_NUM_THREADS`` unless that is set.
+        Number of notebooks at a time. They share the processors evenly, unless ``OMP_NUM_THREADS`` is set.
     timeout
         Seconds that one whole notebook may take.
     resume
-        Skip what already ran through with the same parameters, the same notebook and the same package.
+        Skip notebooks that ended well with the same parameters, cells and package.
     """
-    waiting, running = list(tasks), []
+    check_jobs(jobs)
+    running: list[subprocess.Popen] = []
+
+    def finish(task: NotebookRun) -> tuple[NotebookRun, int]:
+        if resume and _is_done(task):
+            return task, 0
+        running.append(process := _start(task, jobs, timeout))
+        return task, process.wait()
+
+    pool = joblib.Parallel(jobs, backend="threading", return_as="generator_unordered")
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                task = waiting.pop(0)
-                if resume and (record := _finished(task)):
-                    yield record
-                else:
-                    running.append((task, _start(task, jobs, timeout)))
-            ended = [pair for pair in running if pair[1].poll() is not None]
-            running = [pair for pair in running if pair not in ended]
-            yield from (_outcome(task, process) for task, process in ended)
-            time.sleep(0.05)
+        for task, code in pool(joblib.delayed(finish)(task) for task in tasks):
+            error = f"its process ended with code {code} before the notebook did"
+            yield _read(task) or make_record(task, error=error)
     finally:
-        for _, process in running:
+        for process in running:
             process.stdin.close()
-        for _, process in running:
+        for process in running:
             process.wait()
 
 
@@ -152,23 +145,19 @@ def _read(task: NotebookRun) -> Record | None:
         return None
 
 
-def _finished(task: NotebookRun) -> Record | None:
-    """The record of an earlier run that this task would repeat."""
+def _is_done(task: NotebookRun) -> bool:
+    """Say whether an earlier run came to its end that this task would only repeat."""
     record = _read(task)
-    same = record and record.ok and (record.settings, record.code) == (task.settings, task.code)
-    return record if same and Path(task.executed).exists() else None
+    same = record is not None and (record.settings, record.code) == (task.settings, task.code)
+    return same and record.ok and Path(task.executed).exists()
 
 
 def _start(task: NotebookRun, jobs: int, timeout: float) -> subprocess.Popen:
-    """Start a process that executes `task`; it ends when its standard input is closed."""
-    import joblib
-
+    """Start a process that executes `task`, and that ends when its standard input is closed."""
     environment = {name: value for name, value in os.environ.items() if name != "JUPYTER_PATH"}
     environment |= {name: str(Path(os.environ[name]).absolute()) for name in FOLDER_VARIABLES if name in os.environ}
-    environment |= {
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "TQDM_DISABLE": "1",
-    }  # this environment's kernel; no bars in outputs
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment
+    environment["TQDM_DISABLE"] = "1"  # no progress bars in outputs
     environment.setdefault("OMP_NUM_THREADS", str(max(1, joblib.cpu_count() // jobs)))
     task.file(".json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "manifpt.notebooks.execute"]
@@ -179,10 +168,3 @@ def _start(task: NotebookRun, jobs: int, timeout: float) -> subprocess.Popen:
     process.stdin.write(json.dumps([dataclasses.asdict(task), timeout]) + "\n")
     process.stdin.flush()
     return process
-
-
-def _outcome(task: NotebookRun, process: subprocess.Popen) -> Record:
-    process.stdin.close()
-    return _read(task) or make_record(
-        task, error=f"its process ended with code {process.returncode} before the notebook did"
-    )

@@ -1,15 +1,12 @@
-"""Leaf through images with a menu and a slider, each beside its projection, artifact and spectrum; for notebooks.
+"""A browser of images for notebooks: a menu and a slider choose the image that `manifpt.plotting.views` shows.
 
-What a cell keeps is the widget *and* a picture of its first view: with a kernel the first is alive, without one, and in
-a notebook that `manifpt reproduce` has run, the second is read.
+The output of a cell holds the widget, which needs a kernel, and a picture of its first view for readers without one.
 """
 
 import base64
-import io
 from collections.abc import Mapping
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 
 from manifpt import plotting
@@ -18,26 +15,24 @@ from manifpt.utils.errors import InputError
 
 
 class Browser:
-    """A menu of classes, a slider over the images of the chosen one, and `plotting.views` of the image.
+    """A menu of classes, a slider over the images of the class, and the views of the image.
 
     Parameters
     ----------
     classes
-        Class to uint8 images `(n, c, h, w)`, n from 1 on.
+        Class to uint8 images `(n, c, h, w)`, at least one each.
     manifold
-        Fitted, in ``rgb``; each image is projected when it is looked at.
+        Fitted, in ``rgb``; an image is projected when it is chosen.
 
     Attributes
     ----------
-    label, number
-        The menu and the slider; who sets their `value` turns the page.
-    picture
-        PNG of what is shown.
+    label, number, picture
+        The menu and the slider, whose `value` chooses the image; the views of the image, a PNG.
 
     Raises
     ------
     InputError
-        Without a class, or for a manifold in another space, whose points are no images.
+        No class, or a manifold in another space, whose points are no images.
     """
 
     def __init__(self, classes: Mapping[str, np.ndarray], manifold: Manifold):
@@ -47,9 +42,9 @@ class Browser:
             raise InputError(f"manifold: in space {manifold.space!r}, whose points are no images; 'rgb' expected")
         self.classes, self.manifold = classes, manifold
         self.label = ipywidgets.Dropdown(options=list(classes), description="class")
-        self.number = ipywidgets.IntSlider(description="image", max=len(classes[self.label.value]) - 1)
+        self.number = ipywidgets.IntSlider(description="image")
         self.picture = ipywidgets.Image(format="png")
-        self.label.observe(self._other_class, "value")
+        self.label.observe(self._draw, "value")
         self.number.observe(self._draw, "value")
         self._draw()
 
@@ -59,16 +54,11 @@ class Browser:
         text = f"images of {', '.join(self.classes)}"
         return widget._repr_mimebundle_() | {"image/png": picture, "text/plain": text}
 
-    def _other_class(self, _) -> None:
-        self.number.max = len(self.classes[self.label.value]) - 1
-        self._draw()
-
     def _draw(self, _=None) -> None:
-        images = self.classes[self.label.value][self.number.value][None]
-        found = self.manifold.project(images)
-        figure = plotting.views(images[0], found.target[0], found.artifact[0])
+        images = self.classes[self.label.value]
+        self.number.max = len(images) - 1
+        image = images[self.number.value]
+        found = self.manifold.project(image[None])
+        figure = plotting.views(image, found.target[0], found.artifact[0])
         figure.suptitle(f"{self.label.value}, image {self.number.value}")
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        plt.close(figure)
-        self.picture.value = content.getvalue()
+        self.picture.value = plotting.png(figure)

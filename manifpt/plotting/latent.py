@@ -1,35 +1,30 @@
-"""Figures of latent fingerprints: key in, image, attack, key out; and accuracy against what it costs."""
+"""Figures of latent fingerprints: keys, images that carry them, attacks on these, rates of reading and their costs."""
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-MARKERS = "osD^vPX*<>"
+from manifpt.plotting.common import MARKERS, draw_image, panels
 
 
 def key_path(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
-    """A line an attack: key in, image, its change by the key, image after the attack, and the key that was read.
+    """One row an attack: key in, image, its change by the key, image after the attack, and the key that was read.
 
-    Parameters
-    ----------
-    rows
-        Each with ``name``, ``key`` and ``read`` as bits `(d,)`, and uint8 images `(c, h, w)`: ``plain`` (without a
-        key), ``image``, ``attacked``. Bits that were read wrongly are crossed out.
+    Rows have a ``name``, ``key`` and ``read`` as bits `(d,)`, and uint8 images `(c, h, w)`: ``plain`` (without a key),
+    ``image`` and ``attacked``. Bits that were read wrongly are crossed out.
     """
-    titles = ("key in", "image", "less its twin", "after the attack", "key out")
-    size = (2 * len(titles), 1.45 * len(rows) + 0.3)
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    titles = ("key in", "image", "change by the key", "after the attack", "key out")
+    figure, axes = panels(len(rows), len(titles), (2 * len(titles), 1.45 * len(rows) + 0.3))
     for line, row in zip(axes, rows, strict=True):
         change = row["image"].astype(float) - row["plain"]
         _bits(line[0], row["key"], row["key"])
-        _picture(line[1], row["image"])
+        draw_image(line[1], row["image"])
         line[2].imshow(change.mean(0), cmap="RdBu_r", vmin=-128, vmax=128)
-        _picture(line[3], row["attacked"])
+        draw_image(line[3], row["attacked"])
         _bits(line[4], row["read"], row["key"])
         line[0].set_ylabel(row["name"], rotation=0, ha="right", va="center")
     for ax, title in zip(axes[0], titles, strict=True):
@@ -39,12 +34,8 @@ def key_path(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
     return figure
 
 
-def _picture(ax, image: np.ndarray) -> None:
-    ax.imshow(np.moveaxis(image, 0, -1).squeeze(), cmap="gray", vmin=0, vmax=255)
-
-
 def _bits(ax, bits: np.ndarray, key: np.ndarray) -> None:
-    """Bits as a square of black (1) and white (0) fields, the wrong ones crossed out."""
+    """Draw bits as a square of black (1) and white (0) fields, with the wrong ones crossed out."""
     width = int(np.ceil(np.sqrt(len(bits))))
     square = np.full(width * width, np.nan)
     square[: len(bits)] = bits
@@ -54,15 +45,10 @@ def _bits(ax, bits: np.ndarray, key: np.ndarray) -> None:
 
 
 def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str = "") -> Figure:
-    """Accuracy against cost, a line of points for each kind, mean and standard deviation over seeds in both.
+    """Accuracy over cost, a line for each kind: means with standard deviations over seeds on both axes.
 
-    Parameters
-    ----------
-    frame
-        Columns `x`, `y` and their deviations ``<x>_sd``, ``<y>_sd``; `line` names the kinds, `label` what is written
-        beside a point.
-    at
-        Column of a prediction, drawn as open marks joined to the measured ones.
+    The frame has the columns `x` and `y`, their deviations ``<x>_sd`` and ``<y>_sd``, the kind (`line`), the text
+    beside a point (`label`), and optionally predictions (`at`), which are open marks on a dotted line.
     """
     figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
     for number, ((name, part), marker) in enumerate(zip(frame.groupby(line, sort=False), MARKERS, strict=False)):
@@ -76,36 +62,31 @@ def front(frame: pd.DataFrame, *, x: str, y: str, line: str, label: str, at: str
         if at:
             ax.plot(part[x], part[at], marker=marker, mfc="none", linestyle=":", color=drawn[0].get_color())
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    sns.despine(figure)
     return figure
 
 
 def rates(theory: pd.DataFrame, *, x: str, measured: str, predicted: str, line: str) -> Figure:
-    """Measured rates as marks over predicted curves, a colour and mark for each value of `line`."""
+    """Measured rates as marks and predicted rates as curves, in one colour for each value of `line`."""
     figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
     ax.set(xlabel=x, ylabel=measured)
     for (name, part), marker in zip(theory.groupby(line), MARKERS, strict=False):
         (curve,) = ax.plot(part[x], part[predicted], linewidth=1)
         ax.plot(part[x], part[measured], marker, color=curve.get_color(), label=f"{line} {name:g}")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="lines: theory")
-    sns.despine(figure)
     return figure
 
 
 def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
-    """Bit accuracy after each attack, a panel for each fingerprint: readers that know of it dark, others light.
+    """Bit accuracy after each attack, a panel a fingerprint; dark bars are of readers that know the attack.
 
-    Parameters
-    ----------
-    frame
-        Columns ``panel``, ``attack``, ``known`` (bool), ``mean``, ``sd``.
+    The frame has the columns ``panel``, ``attack``, ``known`` (bool), ``mean`` and ``sd``.
     """
-    panels = list(dict.fromkeys(frame["panel"]))
+    names = list(dict.fromkeys(frame["panel"]))
     attacks = list(dict.fromkeys(frame["attack"]))
-    bars = {False: (-0.2, "0.75"), True: (0.2, "0.3")}  # where, and in which grey
-    size = (2.9 * len(panels) + 1, 0.42 * len(attacks) + 1)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for ax, panel in zip(axes[0], panels, strict=True):
+    bars = {False: (-0.2, "0.75"), True: (0.2, "0.3")}  # position and shade
+    size = (2.9 * len(names) + 1, 0.42 * len(attacks) + 1)
+    figure, axes = panels(1, len(names), size, sharey=True)
+    for ax, panel in zip(axes[0], names, strict=True):
         for known, (shift, colour) in bars.items():
             part = frame[(frame["panel"] == panel) & (frame["known"] == known)]
             heights = [attacks.index(name) + shift for name in part["attack"]]
@@ -116,5 +97,4 @@ def attack_bars(frame: pd.DataFrame, *, chance: float = 0.5) -> Figure:
     axes[0, 0].invert_yaxis()
     patches = [Patch(color=bars[known][1], label=who) for known, who in ((False, "unknown"), (True, "known"))]
     figure.legend(handles=patches, frameon=False, loc="outside upper right", ncols=2, title="attack to the reader")
-    sns.despine(figure)
     return figure

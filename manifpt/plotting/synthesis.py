@@ -1,27 +1,24 @@
-"""Figures of Model Synthesis: what options do to a spectrum, who is told apart, what a set of models is worth."""
+"""Figures of Model Synthesis: spectra of architectural options, accuracies beside chance, sets of synthetic models."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from sklearn.metrics.pairwise import cosine_similarity
+
+from manifpt.plotting.attribution import matrix
+from manifpt.plotting.common import legend_beside, panels
 
 
 def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Average log spectra less that of all models, `(h, w)`, zero frequency in the middle: a row an option.
+    """Average log spectra minus that of all models, on one scale: a row for each option, a panel for each value.
 
-    Parameters
-    ----------
-    spectra
-        Option to its values to what is shown, on one scale for all.
+    Spectra are `(h, w)`, zero frequency in the middle.
     """
     columns = max(map(len, spectra.values()))
-    figure, axes = plt.subplots(
-        len(spectra), columns, figsize=(1.5 * columns + 1.2, 1.5 * len(spectra)), layout="constrained", squeeze=False
-    )
+    figure, axes = panels(len(spectra), columns, (1.5 * columns + 1.2, 1.5 * len(spectra)))
     every = np.stack([shown for values in spectra.values() for shown in values.values()])
     low, high = np.quantile(every, [0.01, 0.99])
     for row, (option, values) in zip(axes, spectra.items(), strict=True):
@@ -32,77 +29,47 @@ def option_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         for ax, (value, shown) in zip(row, values.items(), strict=False):
             picture = ax.imshow(shown, cmap="gray", vmin=low, vmax=high)
             ax.set_title(value, fontsize="small")
-    figure.colorbar(picture, ax=axes, shrink=0.6, label="mean log |F| of the residual, less that of all")
+    figure.colorbar(picture, ax=axes, shrink=0.6, label="mean log |F| of the residual, minus that of all")
     return figure
 
 
 def cosines(means: Mapping[str, np.ndarray]) -> Figure:
-    """Cosine of each model's mean feature `(d,)` with each other's."""
-    rows = np.stack([*means.values()])
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    side = 0.34 * len(rows) + 1.8
-    figure, ax = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
-    sns.heatmap(
-        pd.DataFrame(rows @ rows.T, list(means), list(means)), cmap="Greys", vmax=1, square=True, ax=ax, cbar=True
-    )
-    ax.tick_params(length=0, axis="y", rotation=0)
-    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=45, ha="right")
-    return figure
+    """Cosines between the mean features of models, `(d,)` each."""
+    similarity = cosine_similarity(np.stack([*means.values()]))
+    return matrix(pd.DataFrame(similarity, list(means), list(means)), label="cosine", vmax=1)
 
 
 def beside_chance(frame: pd.DataFrame, *, metric: str, chance: float | Mapping[str, float]) -> Figure:
-    """A row of panels a dataset, a column a task, a line a method: mean ± sd over splits, chance dashed.
+    """Mean and standard deviation over splits of each method: a row of panels a dataset, a column a task.
 
-    Parameters
-    ----------
-    frame
-        Tidy rows, one number of gallery images.
-    metric
-        Which of their metrics.
-    chance
-        Level of all panels; or the name of a metric of `frame` that holds it.
+    Rows are tidy, with one number of gallery images; methods that begin with ``synthesis`` are coloured. The dashed
+    line is `chance`, a level or the name of the metric that holds it.
     """
     shown = frame[frame["metric"] == metric]
-    datasets, tasks, methods = (shown[name].drop_duplicates().tolist() for name in ("dataset", "task", "method"))
-    methods.reverse()
-    size = (2.6 * len(tasks) + 1.6, (0.22 * len(methods) + 0.6) * len(datasets) + 0.4)
-    grid = {"sharex": True, "sharey": True, "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(len(datasets), len(tasks), figsize=size, **grid)
-    for ax, (dataset, task) in zip(axes.flat, product(datasets, tasks), strict=True):
-        part = shown[(shown["dataset"] == dataset) & (shown["task"] == task)]
-        values = part.groupby("method")["value"].agg(["mean", "std"]).reindex(methods)
-        ours = [name.startswith("synthesis") for name in methods]
-        for marker, mine, colour in (("o", False, "0.45"), ("D", True, "C0")):
-            at = [number for number, own in enumerate(ours) if own == mine]
-            some = values.iloc[at]
-            ax.errorbar(some["mean"], at, xerr=some["std"].fillna(0), fmt=marker, color=colour, capsize=2)
+    shown = shown.assign(ours=shown["method"].str.startswith("synthesis"))
+    height = 0.22 * shown["method"].nunique() + 0.6
+    style = {"palette": {False: "0.45", True: "C0"}, "markers": ["o", "D"], "linestyle": "none", "markersize": 5}
+    grid = sns.catplot(
+        shown, kind="point", x="value", y="method", row="dataset", col="task", hue="ours", hue_order=[False, True],
+        height=height, aspect=2.6 / height, errorbar="sd", err_kws={"linewidth": 1}, legend=False, **style,
+    )  # fmt: skip
+    for (dataset, task), ax in grid.axes_dict.items():
         level = chance
         if isinstance(chance, str):
             same = (frame["dataset"] == dataset) & (frame["task"] == task) & (frame["metric"] == chance)
             level = frame.loc[same, "value"].mean()
         ax.axvline(level, color="0.4", linestyle="--", linewidth=1)
-        ax.set(title=f"{dataset}: {task}", xlim=(0, 1.02))
-    for ax in axes[-1]:
-        ax.set_xlabel(metric)
-    axes[0, 0].set_yticks(range(len(methods)), methods)
-    return figure
+    return grid.set(xlim=(0, 1.02)).set_titles("{row_name}: {col_name}").set_axis_labels(metric, "").figure
 
 
 def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
-    """A row a dataset. Left: identification against the Fréchet distance of reduced sets; right: against growing draws.
+    """Identification by sets of synthetic models, a row a dataset, bars of one standard deviation over seeds.
 
-    Bars are one standard deviation over seeds; chance, far below, is named at the axis.
-
-    Parameters
-    ----------
-    frame
-        Tidy rows by `manifpt.experiments.synthesis_sets.synthesis_sets`.
-    reduced
-        Sets of the left panel, nine at most; those of the right one are named by their number of models.
+    Rows are those of `manifpt.experiments.synthesis_sets`. On the left at most nine `reduced` sets over their Fréchet
+    distance; on the right growing sets, which have their number of models as a name.
     """
     datasets = frame["dataset"].unique()
-    grid = {"sharex": "col", "sharey": "row", "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(len(datasets), 2, figsize=(9.4, 2.6 * len(datasets)), **grid)
+    figure, axes = panels(len(datasets), 2, (9.4, 2.6 * len(datasets)), sharex="col", sharey="row")
     for (left, right), dataset in zip(axes, datasets, strict=True):
         table = frame[frame["dataset"] == dataset].pivot_table("value", "task", "metric", aggfunc=["mean", "std"])
         mean, accuracy, sd = table["mean"], table["mean", "accuracy"], table["std", "accuracy"]
@@ -122,23 +89,19 @@ def sets(frame: pd.DataFrame, *, reduced: Sequence[str]) -> Figure:
 
 
 def lineage(frame: pd.DataFrame) -> Figure:
-    """A column a fine-tuned model. Above: cosine of its mean feature with its base's and the nearest other fingerprint.
+    """Fine-tuned models over their training steps, a column for each base model.
 
-    Below: share of its images that are given to the base, bars of one standard deviation over seeds, chance dashed.
+    Above: cosine of the mean feature with those of the base and of the nearest other model. Below: share of the images
+    that are attributed to the base, bars of one standard deviation over seeds, chance dashed.
     """
     named = frame["task"].str.rpartition("+")
     table = frame.assign(base=named[0], steps=named[2].astype(int))
     bases = table["base"].unique()
-    size = (3.4 * len(bases) + 1.8, 4.4)
-    grid = {"sharex": True, "sharey": "row", "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(2, len(bases), figsize=size, **grid)
+    figure, axes = panels(2, len(bases), (3.4 * len(bases) + 1.8, 4.4), sharex=True, sharey="row")
     for (above, below), base in zip(axes.T, bases, strict=True):
         lines = table[table["base"] == base].pivot_table("value", "steps", "metric", aggfunc=["mean", "std"])
-        for metric, style, colour, label in (
-            ("cosine", "o-", "C0", "its base"),
-            ("runner_up", "s--", "0.45", "nearest other model"),
-        ):
-            above.plot(lines.index, lines["mean", metric], style, color=colour, label=label)
+        above.plot(lines.index, lines["mean", "cosine"], "o-", color="C0", label="its base")
+        above.plot(lines.index, lines["mean", "runner_up"], "s--", color="0.45", label="nearest other model")
         spread = lines["std", "matched"].fillna(0)
         below.errorbar(lines.index, lines["mean", "matched"], yerr=spread, fmt="^:", color="0.2", capsize=2)
         below.axhline(lines["mean", "chance"].mean(), color="0.4", linestyle="--", linewidth=1)
@@ -146,5 +109,5 @@ def lineage(frame: pd.DataFrame) -> Figure:
         below.set(xlabel="fine-tuning steps", ylim=(0, 1))
     axes[0, 0].set_ylabel("cosine with")
     axes[1, 0].set_ylabel("share of images matched")
-    axes[0, -1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside(axes[0, -1])
     return figure

@@ -1,11 +1,14 @@
 """Exact nearest neighbours in squared L2, in bounded memory; approximate ones by name."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
+import torch
+from sklearn.utils import gen_batches
+from tqdm.auto import tqdm
 
 from manifpt.search import scans
+from manifpt.utils.arrays import is_mapped, release
 from manifpt.utils.errors import InputError
 
 INDICES = ("exact", "ivf", "hnsw")
@@ -19,21 +22,22 @@ class Neighbours:
     Parameters
     ----------
     points : ndarray, uint8 or float32, shape (n, d)
-        8-bit images, flattened, or finite vectors. A contiguous `numpy.memmap` is read from its file, one chunk at a
-        time, in each search; other arrays are packed once: n d more bytes (int8), 2 n d (bfloat16) or 4 n d (float32).
+        8-bit images, flattened, or finite vectors. A `numpy.memmap` stays on disk and each search reads it through its
+        mapping, one chunk at a time, so a file that is replaced or deleted meanwhile changes nothing. Other arrays are
+        packed once, which takes n d more bytes (int8), 2 n d (bfloat16) or 4 n d (float32).
     index : {"exact", "ivf", "hnsw"}
-        ``ivf`` and ``hnsw`` are approximate, by faiss, and hold a float32 copy of the points; see `recall`. ``hnsw`` is
-        built by several threads and may differ from run to run.
+        ``ivf`` and ``hnsw`` are approximate faiss indices, which hold a float32 copy of the points; see `recall`.
+        ``hnsw`` is built by several threads and may differ from run to run.
     product : {"auto", "int8", "bfloat16", "float32"}
-        How an exact search scans, see `manifpt.search.scans`; the answer is the same. ``auto``: the fastest
+        How an exact search scans, see `manifpt.search.scans`; the answer is always the same. ``auto`` is the fastest
         on this processor.
     chunk : int
-        Points a block of the scan. Any value gives the same result.
+        Number of points in a block of the scan; the answer is always the same.
 
     Raises
     ------
     InputError
-        For points of another shape or type, NaN or infinity, or an unknown name.
+        Points of another shape or type, NaN or infinity, an unknown name.
     """
 
     def __init__(self, points: np.ndarray, *, index: str = "exact", product: str = "auto", chunk: int = 4096):
@@ -44,26 +48,26 @@ class Neighbours:
         if len(points) == 0 or chunk < 1:
             raise InputError(f"points, chunk: at least one of each expected, not {len(points)} and {chunk}")
         self.points, self.chunk = points, chunk
-        self._file = _file_of(points)
         self._index = self._scan = self._packed = None
         if index != "exact":
             self._index = self._approximate(index)
             return
         self._scan = scans.choose(product, points.dtype, points.shape[1], self._read())
-        if self._file is None:
+        if not is_mapped(points):
             self._packed = [self._scan.pack(rows) for _, rows in self._read()]
 
     def search(
         self, queries: np.ndarray, k: int = 1, *, exclude: np.ndarray | None = None, progress: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        r"""The `k` nearest points of each query, nearest first; of equally near points the one of lowest index.
+        r"""Find the `k` nearest points of each query, nearest first; of equally near points, the one of lowest index.
 
         Parameters
         ----------
         queries : ndarray of the type of the points, shape (q, d)
-        k : int, 1 to n less the points excluded
+        k : int
+            From 1 to n, less the excluded points.
         exclude : ndarray of int, shape (q,) or (q, m), optional
-            Points that a query may not get, -1 for none: an image is not its own neighbour.
+            Rows of the points that a query may not get, -1 for none, so that an image is not its own neighbour.
         progress : bool
             Show a progress bar over the points.
 
@@ -72,12 +76,12 @@ class Neighbours:
         distance : ndarray, float64, shape (q, k)
             :math:`\|q_i - r_j\|_2^2 \ge 0` in squared units of the input; exact integers for 8-bit images.
         index : ndarray, int64, shape (q, k)
-            Rows of `points`. Where an approximate index finds fewer than k: -1, at distance infinity.
+            Rows of the points; -1, at distance infinity, where an approximate index finds fewer than k.
 
         Raises
         ------
         InputError
-            For queries of another type or width, NaN or infinity, an impossible `k` or `exclude`.
+            Queries of another type or width, NaN or infinity, an impossible `k` or `exclude`.
         """
         exclude = self.check(queries, k, exclude)
         distance, index = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1)
@@ -86,27 +90,29 @@ class Neighbours:
         if self._index is not None:
             self._search_approximately(_Best(distance, index), queries, exclude)
             return distance, index
-        blocks = [slice(i, i + QUERIES) for i in range(0, len(queries), QUERIES)]
+        blocks = list(gen_batches(len(queries), QUERIES))
         packed = [self._scan.pack(queries[block]) for block in blocks]
-        memory = self._scan.memory(min(QUERIES, len(queries)) * min(self.chunk, len(self.points)))
+        # fresh memory for the bounds of each block would take a third of the time of its product
+        memory = torch.empty(min(QUERIES, len(queries)) * min(self.chunk, len(self.points)), dtype=self._scan.dtype)
         for number, (start, rows) in enumerate(self._read(progress)):
             chunk = self._packed[number] if self._packed else self._scan.pack(rows)
             for block, query in zip(blocks, packed, strict=True):
                 best = _Best(distance[block], index[block])
-                bound = self._scan.bound(query, chunk, memory)
+                out = memory[: len(query[0]) * len(rows)].view(-1, len(rows))
+                bound = self._scan.bound(query, chunk, out)
                 row, column = np.nonzero((exclude[block] >= start) & (exclude[block] < start + len(rows)))
                 bound[row, exclude[block][row, column] - start] = self._scan.never
                 self._take(best, bound, query, queries[block], rows, start)
         return distance, index
 
     def recall(self, queries: np.ndarray, k: int = 1, *, exclude: np.ndarray | None = None) -> float:
-        """Fraction, 0 to 1, of the k true neighbours that `search` finds; an equally near point counts as found."""
+        """Return the fraction of true neighbours that `search` finds; an equally near point counts as found."""
         truth, _ = Neighbours(self.points, chunk=self.chunk).search(queries, k, exclude=exclude)
         found, _ = self.search(queries, k, exclude=exclude)
         return float((found <= truth[:, -1:]).mean())
 
     def _take(self, best, bound, query, queries, rows, start):
-        """Bring `best` up to date with the pairs of one block; its points begin at index `start`."""
+        """Update `best` with the pairs of one block, whose points begin at index `start`."""
 
         def add(row, column):
             best.add(row, column + start, self._scan.distance(bound, row, column, query, queries, rows))
@@ -123,15 +129,15 @@ class Neighbours:
         add(*pairs)
 
     def _near(self, best, bound, query):
-        """Pairs of a block that are not proven to be farther than the k-th best: query row and column, ascending."""
+        """Return the pairs (query row, column) of a block that may be as near as the k-th best so far, ascending."""
         limit = self._scan.limit(best.distance[:, -1], query)
-        some = (bound.amin(dim=1) > limit).logical_not_().nonzero()[:, 0]  # a quick look that settles most queries
+        some = (bound.amin(dim=1) > limit).logical_not_().nonzero()[:, 0]  # this settles most queries
         near = (bound[some] > limit[some, None]).logical_not_()
         row, column = np.divmod(np.flatnonzero(near.numpy()), bound.shape[1])
         return some.numpy()[row], column
 
     def _approximate(self, index):
-        """A filled faiss index: 4 sqrt(n) inverted lists, of which a sixteenth is searched, or a navigable graph."""
+        """Build a faiss index: 4 sqrt(n) inverted lists, of which a sixteenth is searched, or a navigable graph."""
         import faiss
 
         n, d = self.points.shape
@@ -155,21 +161,14 @@ class Neighbours:
         best.add(row, index, scans.pair_distance(queries, self.points, row, index))
 
     def _read(self, progress: bool = False) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the first index and the rows of each chunk; a mapped file is read, as its pages would stay resident."""
-        from tqdm.auto import tqdm
-
-        n, d = self.points.shape
-        for start in tqdm(range(0, n, self.chunk), desc="nearest points", unit="chunk", disable=not progress):
-            if self._file is None:
-                yield start, self.points[start : start + self.chunk]
-                continue
-            name, offset = self._file
-            offset += start * d * self.points.itemsize
-            rows = np.fromfile(name, self.points.dtype, min(self.chunk, n - start) * d, offset=offset)
-            yield start, rows.reshape(-1, d)  # (points, d)
+        """Yield the first index and the rows of each chunk; pages of a mapped file do not stay resident."""
+        starts = range(0, len(self.points), self.chunk)
+        for start in tqdm(starts, desc="nearest points", unit="chunk", disable=not progress):
+            yield start, self.points[start : start + self.chunk]
+            release(self.points)
 
     def check(self, queries: np.ndarray, k: int, exclude: np.ndarray | None) -> np.ndarray:
-        """Raise `InputError` for what `search` cannot answer; return `exclude` as int64 (q, m)."""
+        """Raise `InputError` if `search` cannot answer; return `exclude` as int64 (q, m)."""
         n, d = self.points.shape
         _check_rows("queries", queries)
         if queries.dtype != self.points.dtype:
@@ -194,7 +193,7 @@ class Neighbours:
 
 
 class _Best:
-    """The k nearest so far: distance (q, k) and index (q, k), ascending, changed in place."""
+    """The k nearest points so far, ascending: distance (q, k) and index (q, k), which `add` changes in place."""
 
     def __init__(self, distance: np.ndarray, index: np.ndarray):
         self.distance, self.index = distance, index
@@ -214,22 +213,8 @@ class _Best:
         self.distance[row[keep], rank[keep]] = distance[keep]
 
 
-def _file_of(points: np.ndarray) -> tuple[Path, int] | None:
-    """File and byte offset Of a contiguous part of a `numpy.memmap`, whatever its shape; None for other arrays."""
-    root = points
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    if not isinstance(root, np.memmap) or root.mode == "c" or root.filename is None or not points.flags.c_contiguous:
-        return None
-    return Path(root.filename), root.offset + points.ctypes.data - root.ctypes.data
-
-
 def _check_rows(name: str, rows: np.ndarray) -> None:
-    if (
-        not isinstance(rows, np.ndarray)
-        or rows.ndim != 2
-        or rows.shape[1] == 0
-        or rows.dtype not in (np.uint8, np.float32)
-    ):
+    known = isinstance(rows, np.ndarray) and rows.dtype in (np.uint8, np.float32)
+    if not known or rows.ndim != 2 or rows.shape[1] == 0:
         found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
         raise InputError(f"{name}: a uint8 or float32 array of shape (rows, d) expected, not {found}")

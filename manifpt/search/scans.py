@@ -1,4 +1,4 @@
-r"""One block of a nearest-neighbour search by one matrix product, with a proven bound on what the product leaves out.
+r"""Scan blocks of points for nearest neighbours by matrix products, whose rounding errors have a proven bound.
 
 A scan finds :math:`s_{ij} = \|r_j\|^2 - 2\,q_i \cdot r_j = \|q_i - r_j\|^2 - \|q_i\|^2`, or a bound from below:
 
@@ -26,6 +26,7 @@ the best: where numbers overflow to infinity or NaN, every pair is computed.
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from manifpt.utils.errors import InputError
 
@@ -38,100 +39,73 @@ SLACK = 2.0**-20
 class IntegerScan:
     """Scan of 8-bit images by an integer product: its bounds are exact."""
 
-    never = 2**31 - 1  # the bound of a pair that is out of the question
+    dtype = torch.int32  # of the bounds
+    never = 2**31 - 1  # bound of a pair that no query may get
 
     def pack(self, rows: np.ndarray) -> tuple:
-        """Rows of one side, uint8 (m, d), as int8 (m, d) and squared norms, int32 (m,)."""
-        import torch
-
+        """Turn rows of one side, uint8 (m, d), into int8 (m, d) and squared norms, int32 (m,)."""
         shifted = (rows ^ np.uint8(128)).view(np.int8)
         return torch.from_numpy(shifted), torch.from_numpy(np.einsum("ij,ij->i", shifted, shifted, dtype=np.int32))
 
-    def memory(self, size: int):
-        """Room for the bounds of `size` pairs: fresh pages for each block would cost a third of its product."""
-        import torch
-
-        return torch.empty(size, dtype=torch.int32)
-
-    def bound(self, query: tuple, chunk: tuple, memory):
-        """Squared distance less the query's squared norm, int32 tensor (q, c) in `memory`, of two packed sides."""
-        import torch
-
-        product = torch._int_mm(query[0], chunk[0].T, out=_block(memory, query, chunk))
+    def bound(self, query: tuple, chunk: tuple, out):
+        """Compute squared distances less the query's squared norm, int32 tensor (q, c), in `out`."""
+        product = torch._int_mm(query[0], chunk[0].T, out=out)
         return torch.sub(chunk[1], product, alpha=2, out=product)
 
     def limit(self, best: np.ndarray, query: tuple):
-        """What the bound of a pair at squared distance `best`, float64 (q,), cannot exceed: int32 tensor (q,)."""
-        import torch
-
+        """Compute the largest bound of a pair at squared distance `best`, float64 (q,): int32 tensor (q,)."""
         return torch.from_numpy(np.minimum(best - query[1].numpy(), self.never - 1).astype(np.int32))
 
     def distance(self, bound, row, column, query, queries, rows) -> np.ndarray:
-        """Exact squared distance of pairs, float64 (pairs,)."""
+        """Compute the exact squared distance of the pairs (row, column), float64 (pairs,)."""
         return bound.numpy()[row, column] + query[1].numpy()[row].astype(np.float64)
 
 
 class RoundedScan:
     """Scan of any vectors by a product of rounded ones: lower bounds, in units of the scaled vectors."""
 
+    dtype = torch.float32  # of the bounds
     never = np.inf
 
-    def __init__(self, dtype: str, centre: np.ndarray, largest: float):
-        import torch
-
-        self.dtype = getattr(torch, dtype)
+    def __init__(self, product: str, centre: np.ndarray, largest: float):
+        self.product = getattr(torch, product)
         self.scale = np.float32(2.0 ** -max(int(np.frexp(largest)[1]), -100))
         self.centre = (centre * np.float64(self.scale)).astype(np.float32)
-        u = torch.finfo(self.dtype).eps / 2 + 2.0**-23  # stored, after one float32 subtraction
+        u = torch.finfo(self.product).eps / 2 + 2.0**-23  # stored, after one float32 subtraction
         self.c = (1 + u) ** 3 / (1 - len(centre) * 2.0**-23) - 1 + 2 * SLACK
 
     def pack(self, rows: np.ndarray) -> tuple:
-        """Rows of one side (m, d), rounded; norms, float32 (m,), from above; squares, float64 (m,), from below."""
-        import torch
-
+        """Round rows (m, d); bound their norms, float32 (m,), from above and squares, float64 (m,), from below."""
         with np.errstate(over="ignore"):
             centred = torch.from_numpy(rows * self.scale - self.centre)
         norm = torch.linalg.vector_norm(centred, dim=1, dtype=torch.float64)
         above = norm * (1 + SLACK) + 2.0**-40
         above[norm > 2.0**60] = torch.inf
-        return centred.to(self.dtype), above.float(), norm.square() * (1 - SLACK)
+        return centred.to(self.product), above.float(), norm.square() * (1 - SLACK)
 
-    def memory(self, size: int):
-        """Room for the bounds of `size` pairs."""
-        import torch
-
-        return torch.empty(size)
-
-    def bound(self, query: tuple, chunk: tuple, memory):
-        """Lower bound of the squared distance less the query's squared norm, float32 tensor (q, c) in `memory`."""
-        import torch
-
-        block = _block(memory, query, chunk)
-        if self.dtype == torch.float32:  # by numpy: torch may be set to compute float32 products with fewer digits
-            np.matmul(query[0].numpy(), chunk[0].numpy().T, out=block.numpy())
+    def bound(self, query: tuple, chunk: tuple, out):
+        """Bound squared distances less the query's squared norm from below, float32 tensor (q, c), in `out`."""
+        if self.product == torch.float32:  # numpy, since torch may be set to round float32 products
+            np.matmul(query[0].numpy(), chunk[0].numpy().T, out=out.numpy())
         else:
-            block.copy_(torch.mm(query[0], chunk[0].T))
-        return block.addr_(query[1], chunk[1], beta=-2, alpha=-2 * self.c).add_(chunk[2].float())
+            out.copy_(torch.mm(query[0], chunk[0].T))
+        return out.addr_(query[1], chunk[1], beta=-2, alpha=-2 * self.c).add_(chunk[2].float())
 
     def limit(self, best: np.ndarray, query: tuple):
-        """What the bound of a pair at squared distance `best`, float64 (q,), cannot exceed: float32 tensor (q,)."""
-        import torch
-
+        """Compute the largest bound of a pair at squared distance `best`, float64 (q,): float32 tensor (q,)."""
         limit = best * (1 + SLACK) * np.float64(self.scale) ** 2 - query[2].numpy()
         highest = np.finfo(np.float32).max
         return torch.from_numpy(np.nextafter(limit.clip(-highest, highest).astype(np.float32), highest))
 
     def distance(self, bound, row, column, query, queries, rows) -> np.ndarray:
-        """Squared distance of the pairs (queries[row], rows[column]), float64 (pairs,)."""
+        """Compute the squared distance of the pairs (queries[row], rows[column]), float64 (pairs,)."""
         return pair_distance(queries, rows, row, column)
 
 
 def choose(
     product: str, dtype: np.dtype, d: int, chunks: Iterable[tuple[int, np.ndarray]]
 ) -> IntegerScan | RoundedScan:
-    """Scan named by `product`, or the fastest on this processor; `chunks` of the points are read if it must round."""
-    import torch
-
+    """Return the scan named by `product`, or the fastest on this processor; it reads the `chunks` only if it rounds."""
     integers = dtype == np.uint8 and 1 < d <= INT8_WIDTH
     if product == "int8" and not integers:
         raise InputError(f"product: int8 needs uint8 points of 2 to {INT8_WIDTH} numbers a row; use auto")
@@ -142,7 +116,7 @@ def choose(
 
 
 def moments(chunks: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, float]:
-    """Mean, float64 (d,), and largest magnitude of points that come as (index of the first, rows)."""
+    """Return the mean, float64 (d,), and largest magnitude of points that come as (index of the first, rows)."""
     total, largest, n = 0.0, 0.0, 0
     for start, rows in chunks:
         check_finite("points", rows, start)
@@ -159,7 +133,7 @@ def check_finite(name: str, rows: np.ndarray, start: int = 0) -> None:
 
 
 def pair_distance(queries: np.ndarray, rows: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Squared L2 of the pairs (queries[row], rows[column]), float64 (pairs,), in batches of bounded memory."""
+    """Compute the squared L2 of the pairs (queries[row], rows[column]), float64 (pairs,), in bounded memory."""
     step = max(1, REFINE // queries.shape[1])
     distance = np.empty(len(row))
     for i in range(0, len(row), step):
@@ -169,13 +143,6 @@ def pair_distance(queries: np.ndarray, rows: np.ndarray, row: np.ndarray, column
     return distance
 
 
-def _block(memory, query: tuple, chunk: tuple):
-    q, c = len(query[0]), len(chunk[0])
-    return memory[: q * c].view(q, c)
-
-
 def _has(unit: str) -> bool:
-    """Whether torch reports this unit of the processor."""
-    import torch
-
+    """Say whether torch reports this unit of the processor."""
     return getattr(torch.cpu, f"_is_{unit}_supported", lambda: False)()

@@ -1,19 +1,20 @@
-r"""The fingerprint extractor: a ResNet that reads spectra and never saw a generator but synthetic ones.
+r"""The fingerprint extractor: a network that reads spectra and was trained on synthetic models alone.
 
 .. math:: L = \mathrm{CE}(W f, \text{category}) + \frac1n \sum_a \max\Big(0,\;
    \max_{p:\,m_p = m_a} \|f_a - f_p\| - \min_{q:\,m_q \ne m_a} \|f_a - f_q\| + 0.3\Big)
 
 with the feature f of an image and its model m (batch-hard triplets of Hermans et al.; distances are not normalised).
-AdamW, rate annealed by cosine with warm restarts after 15 of 40 epochs, down to a tenth, gradients clipped to norm 1.
+AdamW; the rate follows a cosine down to a tenth, with a warm restart after 15 of 40 epochs; gradients are clipped to
+norm 1.
 
-Differences to the released code: a small ResNet without ImageNet weights in place of ResNet50, beside a linear map that
-has most of the features; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; of a
-spectrum the half that is not the other's mirror is read, its root, brought to one length; where a batch of real images
-is grey, so are the images that synthetic models make of it; the feature is the moving average's. Not copied: gradients
-that are never set to zero, clipping before the gradients are there, an encoder that runs twice a step.
+Deviations from the released code: a linear map, which gives most of the features, and a small ResNet without ImageNet
+weights replace ResNet50; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; the
+network reads the root of that half of a spectrum which does not mirror the other, scaled to unit length; where real
+images are grey, so are the images that synthetic models make of them; the weights are a moving average. Not copied:
+gradients that are never set to zero, clipping before the gradients are there, an encoder that runs twice a step.
 
-Root, length, linear map and simulator were chosen by how models of gm-photo and gm-fashion are identified; those of
-gm-cifar10 had no part in it. The one that ships was shown what 576 trained models make of photographs and of garments:
+Root, length, linear map and simulator were chosen by the identification of the models of gm-photo and gm-fashion, not
+by those of gm-cifar10. The extractor that ships was trained on what 576 models make of photographs and of garments:
 
     manifpt synthesis train-models --seeds 2 --jobs 2
     manifpt synthesis train photos --dataset photos --dataset fashion-mnist
@@ -27,16 +28,17 @@ from pathlib import Path
 import kornia.augmentation as K
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manifpt.embeddings import check_images
-from manifpt.nn import pretrained, training
 from manifpt.nn.barlow_twins import Backbone
-from manifpt.nn.training import Training
+from manifpt.nn.train import Training, descend, random_batches, run_training, state_path
 from manifpt.synthesis.simulators import Simulator
 from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
 from manifpt.utils import files, paths
+from manifpt.utils.arrays import as_images, to_uint8
+from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import autocast, seeded
 from manifpt.utils.errors import InputError
 
@@ -56,12 +58,13 @@ class ExtractorConfig:
     Attributes
     ----------
     steps, models, each
-        A step takes models * each images; `each` of every model (PK sampling), or, with each = 1, every image of a
-        model drawn from all (as released; the released batch has 200).
+        A step takes models * each images: `each` of every model (PK sampling), or, with each = 1, every image of a
+        model drawn from all (as released, where a batch has 200 images).
     scale
-        On which the spectrum is read; see `manifpt.synthesis.spectrum`.
+        Of the spectrum; see `manifpt.synthesis.spectrum`.
     denoiser, real
-        Whose residual; see `manifpt.synthesis.spectrum.residuals`.
+        Which denoiser leaves the residual, and the real set that it was trained on; see
+        `manifpt.synthesis.spectrum.residuals`.
     robust
         Compress, blur and resize synthetic images at random before their spectrum is taken.
     rate
@@ -86,13 +89,13 @@ class ExtractorConfig:
             )
 
 
-class Encoder(nn.Module):
-    """Spectra `(n, 3, 32, 32)` to features `(n, 896)`: 768 by a linear map, 128 by a ResNet.
+class SpectrumEncoder(nn.Module):
+    """Map spectra `(n, 3, 32, 32)` to features `(n, 896)`: 768 by a linear map, 128 by a ResNet.
 
-    A spectrum is first brought to one length: how strong a residual is says more of a picture than of its model. The
-    linear map starts as a random projection, so that cosines of features are at first about those of spectra; training
-    bends them. It knows at which frequency something was, which the mean over space at the end of the ResNet forgets.
-    What the ResNet reads and gives is standardised, and comes in with a factor that is small at first.
+    A spectrum is first scaled to unit length, as the strength of a residual depends on the picture more than on the
+    model. The linear map starts as a random projection, which keeps the cosines of spectra approximately, and keeps
+    frequencies apart, over which the ResNet takes a mean in the end. The ResNet's inputs and outputs are standardised,
+    and a learned gain, small at first, scales its features.
     """
 
     def __init__(self):
@@ -105,7 +108,6 @@ class Encoder(nn.Module):
         self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """As the class says."""
         rows = spectra[..., : SIZE // 2 + 1].flatten(1)  # (n, 3 * 32 * 17)
         rows = F.normalize(rows) * math.sqrt(rows.shape[1])  # entries of about 1
         images = self.standardise(rows).unflatten(1, self.half).contiguous(memory_format=torch.channels_last)
@@ -115,7 +117,7 @@ class Encoder(nn.Module):
 def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> Tensor:
     """The batch-hard triplet loss of features `(n, d)` and the model `(n,)` of each; an image is its own positive.
 
-    An anchor without a negative, which is every one where all images are of one model, adds 0.
+    An anchor without a negative, as where all images are of one model, adds 0.
     """
     squares = features.square().sum(1)
     distances = (squares[:, None] + squares - 2 * features @ features.T).clamp(min=1e-12).sqrt()  # (n, n)
@@ -125,16 +127,16 @@ def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> 
     return F.relu(positive - negative + margin).mean()
 
 
-def rate_at(step: int, steps: int, rate: float) -> float:
-    """The learning rate of a step: warm restarts, constant within each fortieth of the steps, down to a tenth."""
+def warm_restarts(step: int, steps: int) -> float:
+    """The factor of the learning rate, constant within an epoch: cosines from 1 to 0.1, each twice as long."""
     epoch, cycle = EPOCHS * step // steps, FIRST_CYCLE
     while epoch >= cycle:
         epoch, cycle = epoch - cycle, 2 * cycle
-    return rate / 10 + 0.9 * rate * (1 + math.cos(math.pi * epoch / cycle)) / 2
+    return 0.1 + 0.9 * (1 + math.cos(math.pi * epoch / cycle)) / 2
 
 
 def degradation() -> nn.Sequential:
-    """What robust training does to float32 images in [0, 1], each with probability 0.3: JPEG, blur, cut and resize."""
+    """Crop and resize, blur, and compress float32 images in [0, 1], each with probability 0.3."""
     return nn.Sequential(
         K.RandomResizedCrop((SIZE, SIZE), scale=(0.55, 1.0), ratio=(1.0, 1.0), p=0.3),
         K.RandomGaussianBlur((3, 3), (0.3, 1.0), p=0.3),
@@ -142,132 +144,110 @@ def degradation() -> nn.Sequential:
     )
 
 
-def train(
+def train_extractor(
     simulator: Simulator,
     reals: Sequence[np.ndarray],
-    recipe: ExtractorConfig | None = None,
+    config: ExtractorConfig | None = None,
     *,
     name: str,
     folder: Path | None = None,
 ) -> Path:
-    """Train an extractor on the processor; interrupted training continues. Returns its checkpoint, below 10 MB.
+    """Train an extractor on the CPU; interrupted training continues. Returns its checkpoint, below 10 MB.
 
     Parameters
     ----------
     reals
-        Real sets, uint8 `(n, c, 32, 32)` each, c 1 or 3; one of them, drawn anew for each step, is what the simulator's
-        models are shown.
-    name
-        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default below ``paths.home() / "networks"``.
+        Real sets, uint8 `(n, c, 32, 32)` each, c 1 or 3; each step takes the simulator's input from one, at random.
+    name, folder
+        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default in ``paths.home() / "networks"``.
 
     Raises
     ------
     InputError
         Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
     """
-    recipe = recipe or ExtractorConfig()
-    for images in reals:
-        check_images(images, "reals")
-        if images.shape[2:] != (SIZE, SIZE):
-            raise InputError(f"reals: shape {images.shape}; images of {SIZE}x{SIZE} pixels expected")
-    task, size = _task(simulator, recipe), recipe.models * recipe.each
-    settings = {
-        "recipe": asdict(recipe),
-        "reals": [*map(pretrained.checksum, reals)],
-        "categories": simulator.categories,
-    }
-    settings |= simulator.settings
-    draws = [training.random_batches(torch.from_numpy(images), size) for images in reals]
-    seconds = training.train(
-        task,
-        lambda step: draws[int(torch.randint(len(draws), ()))](step),
-        steps=recipe.steps,
-        seed=recipe.seed,
-        settings=settings,
-        folder=paths.runs() / "extractor" / name,
-    )
+    config = config or ExtractorConfig()
+    reals = [_sized(images, "reals") for images in reals]
+    training = _training(simulator, config)
+    settings = {"recipe": asdict(config), "reals": [*map(array_checksum, reals)]}
+    settings |= {"categories": simulator.categories, **simulator.settings}
+    draws = [random_batches(torch.from_numpy(images), config.models * config.each) for images in reals]
+
+    def batch(step: int) -> Tensor:
+        return draws[int(torch.randint(len(draws), ()))](step)
+
+    state = state_path(paths.runs() / "extractor" / name, settings, training)
+    seconds = run_training(training, batch, steps=config.steps, seed=config.seed, path=state)
     path = (folder or paths.home() / "networks") / f"extractor-{name}.safetensors"
-    files.save_network(path, task.average.module, settings | {"seconds": round(seconds, 1)})
+    files.save_network(path, training.average.module, settings | {"seconds": round(seconds, 1)})
     return path
 
 
-def _task(simulator: Simulator, recipe: ExtractorConfig) -> Training:
-    with seeded(recipe.seed):
-        encoder, head = Encoder(), nn.Linear(FEATURES, simulator.categories)
-    weights = [*encoder.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(weights, recipe.rate, betas=(0.9, 0.999), weight_decay=0.01)
-    residual, degrade = residuals(recipe.denoiser, real=recipe.real), degradation()
+def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
+    with seeded(config.seed):
+        encoder, head = SpectrumEncoder(), nn.Linear(FEATURES, simulator.categories)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], config.rate, weight_decay=0.01)
+    residual, degrade = residuals(config.denoiser, real=config.real), degradation()
 
     def update(images: Tensor, step: int) -> dict[str, float]:
-        made = simulator.draw(images.expand(-1, 3, -1, -1), each=recipe.each)
+        made = simulator.draw(images.expand(-1, 3, -1, -1), each=config.each)
         if images.shape[1] == 1:
             made.images = made.images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1)
-        if recipe.robust:
-            degraded = degrade(made.images.float() / 255)
-            made.images = degraded.mul(255).round().clamp(0, 255).to(torch.uint8)
-        spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), recipe.scale))
+        if config.robust:
+            made.images = to_uint8(degrade(made.images.float() / 255))
+        spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), config.scale))
         with autocast(spectra.device):
             features = encoder(spectra)
         features = features.float()
         entropy = F.cross_entropy(head(features), made.category)
         triplet = triplet_loss(features, made.model)
-        optimiser.param_groups[0]["lr"] = rate_at(step, recipe.steps, recipe.rate)
-        optimiser.zero_grad(set_to_none=True)
-        (entropy + triplet).backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
+        descend(optimiser, entropy + triplet, clip=1.0)
         return {"entropy": entropy.item(), "triplet": triplet.item()}
 
-    return Training({"encoder": encoder, "head": head}, {"adamw": optimiser}, update, "encoder", decay=0.99)
+    modules = {"encoder": encoder, "head": head}
+    return Training(modules, {"adamw": optimiser}, update, "encoder", decay=0.99, factor=warm_restarts)
 
 
 class Extractor:
-    """A trained extractor.
-
-    Parameters
-    ----------
-    path
-        Checkpoint; see `train`.
-
-    Raises
-    ------
-    InputError
-        The file is missing or not an extractor; its denoiser is not there.
-    """
+    """The trained extractor in a checkpoint; `InputError` for any other file, or where its denoiser is not there."""
 
     def __init__(self, path: Path | str):
         tensors, self.settings = files.load_tensors(path)
-        self.network = Encoder()
+        self.network = SpectrumEncoder()
         try:
             self.network.load_state_dict(tensors)
-            recipe = ExtractorConfig(**self.settings["recipe"])
+            config = ExtractorConfig(**self.settings["recipe"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
         self.network.eval()
-        self.scale, self.residual = recipe.scale, residuals(recipe.denoiser, real=recipe.real)
+        self.scale, self.residual = config.scale, residuals(config.denoiser, real=config.real)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images uint8 `(n, c, h, w)`, c 1 or 3, h and w 32: float32 `(n, 896)`; `InputError` otherwise."""
-        check_images(images)
-        if images.shape[2:] != (SIZE, SIZE):
-            raise InputError(f"images: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
-        blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
+        """Features of images of 32x32 pixels, see `as_images`: float32 `(n, 896)`; `InputError` for others."""
+        images = _sized(images, "images")
+        blocks = (images[some] for some in gen_batches(len(images), BLOCK))
         spectra = (torch.from_numpy(spectrum(self.residual(block), self.scale)) for block in blocks)
         return np.concatenate([self.network(some).numpy() for some in spectra])
 
 
+def _sized(images, name: str) -> np.ndarray:
+    """Images as uint8 `(n, c, 32, 32)`; `InputError` for others."""
+    images = as_images(images, name)
+    if images.shape[2:] != (SIZE, SIZE):
+        raise InputError(f"{name}: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
+    return images
+
+
 def find(name: str = "photos") -> Path:
-    """The checkpoint of an extractor: one trained at home, else the one that ships; `InputError` if there is none."""
-    folders = (paths.home() / "networks", paths.data() / "networks")
-    for folder in folders:
-        if (path := folder / f"extractor-{name}.safetensors").exists():
+    """The checkpoint of an extractor: the user's own, else the one that ships; `InputError` if there is none."""
+    for folder in (paths.home(), paths.data()):
+        if (path := folder / "networks" / f"extractor-{name}.safetensors").exists():
             return path
     raise InputError(f"extractor {name!r}: not trained yet; `manifpt synthesis train` makes it")
 
 
 def shipped() -> list[str]:
     """Names of the extractors that ship."""
-    return [
-        path.stem.removeprefix("extractor-") for path in sorted(paths.data().glob("networks/extractor-*.safetensors"))
-    ]
+    there = sorted(paths.data().glob("networks/extractor-*.safetensors"))
+    return [path.stem.removeprefix("extractor-") for path in there]

@@ -1,8 +1,8 @@
 r"""The space of synthetic models: 288 shallow auto-encoders (Yang et al., TMM 2025).
 
-A model reads a real image and gives it back with the traces of its own layers: K blocks halve the image (mean over 2x2,
+A model reconstructs a real image and leaves the traces of its layers in it: K blocks halve the image (mean over 2x2,
 conv, batch norm, ReLU, conv, batch norm) and K blocks enlarge it. An enlarging block has L layers, of which the first
-doubles the size; with two layers the second changes the width, 3-32-3 channels for K = 1, 3-32-64-32-3 for K = 2.
+doubles the size and the last changes the width; channels are 3-32-3 for K = 1, 3-32-64-32-3 for K = 2.
 
 ======  ==========  =========================================================  ==================
 digit   option      values, in the order of the digit                          count
@@ -63,28 +63,27 @@ class Architecture:
 
 
 def architectures(**fixed) -> tuple[Architecture, ...]:
-    """All 288 in the order of their names; those with certain values of options, as in ``architectures(blocks=1)``.
+    """All 288 in the order of their names, or those with some options fixed, as in ``architectures(blocks=1)``.
 
-    Raises
-    ------
-    InputError
-        An unknown option or value.
+    `InputError` for an unknown option or value.
     """
     for option, value in fixed.items():
         if value not in OPTIONS.get(option, ()):
             known = OPTIONS.get(option) or tuple(OPTIONS)
             raise InputError(f"{option}={value!r}: unknown; one of {', '.join(map(str, known))} expected")
-    choices = (values if option not in fixed else (fixed[option],) for option, values in OPTIONS.items())
-    return tuple(Architecture(*values) for values in product(*choices))
+    choices = OPTIONS | {option: (value,) for option, value in fixed.items()}
+    return tuple(Architecture(*values) for values in product(*choices.values()))
 
 
 def parse(name: str) -> Architecture:
-    """The architecture of six digits; `InputError` unless they are those of one."""
-    if len(name) == len(OPTIONS) and name.isdecimal():
-        digits = [int(digit) for digit in name]
-        if all(digit < len(values) for digit, values in zip(digits, OPTIONS.values(), strict=True)):
-            return Architecture(*(values[digit] for digit, values in zip(digits, OPTIONS.values(), strict=True)))
-    raise InputError(f"architecture {name!r}: six digits from 000000 to 111232 expected, see manifpt.synthesis.models")
+    """The architecture of a name of six digits; `InputError` if there is none."""
+    try:
+        digits = ("0123".index(digit) for digit in name)
+        return Architecture(*(values[digit] for values, digit in zip(OPTIONS.values(), digits, strict=True)))
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"architecture {name!r}: six digits from 000000 to 111232 expected, see manifpt.synthesis.models"
+        ) from error
 
 
 class SyntheticModel(nn.Module):
@@ -103,7 +102,7 @@ class SyntheticModel(nn.Module):
         return 2 * out - 1 if self.architecture.non_negative else out
 
 
-def build(architecture: Architecture, *, seed: int) -> SyntheticModel:
+def build_synthetic_model(architecture: Architecture, *, seed: int) -> SyntheticModel:
     """An untrained synthetic model, in training mode; its seed draws the weights (torch's default initialisation)."""
     with seeded(seed, int(architecture.name)):
         return SyntheticModel(architecture)

@@ -1,16 +1,16 @@
-r"""How well features tell models apart that nobody trained on: identification and verification.
+r"""Identification and verification of models that nobody trained on, by the features of their images.
 
-Pure functions on features `(n, d)` of images and the model `(n,)` that each is of. The score of two features is their
-cosine. *Identification*, 1:N: the mean feature of a few images of each model, 10 in the paper's code, is its gallery
-entry, and a query image is given to the entry of the highest score. *Verification*, 1:1: do two images come from one
-model? A threshold on the score decides; it is chosen on other images, and the best one for the very pairs it is judged
-on is named an oracle.
+Pure functions of features `(n, d)` and the model of each, `(n,)`. The score of two features is their cosine.
+*Identification*, 1:N: the mean feature of a few images of each model, 10 in the paper's code, is its gallery entry, and
+a query image is given to the entry of the highest score. *Verification*, 1:1: do two images come from one model? A
+threshold on the score decides; it is chosen on other images. The best one for the judged pairs is called the oracle.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
+from sklearn.metrics.pairwise import cosine_similarity
 
 from manifpt.utils.errors import InputError
 
@@ -18,23 +18,16 @@ N_PAIRS = 10_000
 
 
 def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which images form the gallery, `shots` of each model, and which are queries, the rest.
+    """Indices of the gallery images, int64 `(models * shots,)`, and of the others, the queries.
 
     Parameters
     ----------
     labels
         Model of each image, `(n,)`.
+    shots
+        Gallery images of each model; `InputError` unless there is one, and at least one image left to query.
     seed
         Of the draw; None takes the first images of each model, as the paper's code does.
-
-    Returns
-    -------
-    Two arrays of indices, int64 `(models * shots,)` and `(n - models * shots,)`, disjoint.
-
-    Raises
-    ------
-    InputError
-        `shots` below 1; a model without an image left to query.
     """
     names, counts = np.unique(labels, return_counts=True)
     if shots < 1 or (counts <= shots).any():
@@ -48,43 +41,25 @@ def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarr
 
 
 def similarities(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine of each query with each model's mean feature.
+    """The k models, sorted, and the cosine of each query with each model's mean feature, `(m, k)` in [-1, 1].
 
-    Parameters
-    ----------
-    gallery, labels
-        Features `(n, d)` and the model of each, `(n,)`.
-    queries
-        Features `(m, d)`.
-
-    Returns
-    -------
-    models
-        In sorted order, `(k,)`.
-    cosine
-        float `(m, k)` in [-1, 1]; 0 for a feature that is all zero.
+    Gallery `(n, d)` and queries `(m, d)` are features, labels `(n,)` the gallery's models. The cosine of a feature that
+    is all zero is 0.
     """
     models = np.unique(labels)
     means = np.stack([gallery[labels == name].mean(0) for name in models])  # (k, d)
-    return models, unit(queries) @ unit(means).T
+    return models, cosine_similarity(queries, means)
 
 
 def identification(
     features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int | None
 ) -> tuple[dict[str, float], np.ndarray]:
-    """1:N identification of every image outside the gallery.
+    """1:N identification of every image outside the gallery; arguments and errors are those of `split`.
 
     Returns
     -------
-    scores
-        ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1].
-    right
-        Which queries were named rightly, bool `(n - models * shots,)`, in the order of `split`.
-
-    Raises
-    ------
-    InputError
-        Features and labels that do not belong together; `shots` as in `split`.
+    ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1]; and which queries were
+    named rightly, bool `(n - models * shots,)`, in the order of `split`.
     """
     features, labels = _checked(features, labels)
     gallery, queries = split(labels, shots, seed=seed)
@@ -96,21 +71,10 @@ def identification(
 
 
 def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw n pairs of images, half of them of one model, never of an image with itself.
+    """Draw n pairs of different images: indices int64 `(n, 2)`, and whether each pair is of one model, bool `(n,)`.
 
-    As released: two images are drawn uniformly, and drawn again until they are of the wanted kind.
-
-    Returns
-    -------
-    pairs
-        Indices, int64 `(n, 2)`; first the n // 2 pairs of one model.
-    same
-        bool `(n,)`.
-
-    Raises
-    ------
-    InputError
-        One model; no model with two images; n odd or below 2.
+    The first half is. As released, two images are drawn uniformly, again and again until they are of the wanted kind.
+    `InputError` for one model, no model with two images, and n odd or below 2.
     """
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or counts.max() < 2:
@@ -129,25 +93,18 @@ def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndar
 def verification(
     features: np.ndarray, labels: np.ndarray, *, held_out: np.ndarray, seed: int, n_pairs: int = N_PAIRS
 ) -> tuple[dict[str, float], np.ndarray]:
-    """1:1 verification on as many pairs of one model as of two.
+    """1:1 verification on as many pairs of one model as of two; errors are those of `pairs`.
 
     Parameters
     ----------
     held_out
-        bool `(n,)`: images that only serve to choose the threshold, by as many pairs. The others are judged.
+        bool `(n,)`: images that only serve to choose the threshold, by `n_pairs` pairs. The others are judged.
 
     Returns
     -------
-    scores
-        auc; accuracy, at the threshold of the held-out pairs; accuracy_oracle, at the best one for the judged pairs
-        (what the paper's code reports); threshold, that of the held-out pairs.
-    right
-        Which judged pairs the held-out threshold decides rightly, bool `(n_pairs,)`.
-
-    Raises
-    ------
-    InputError
-        Features and labels that do not belong together; either part as in `pairs`.
+    ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it; ``accuracy_oracle``, at the
+    best one for the judged pairs (as the paper's code reports). And which judged pairs the held-out threshold decides
+    rightly, bool `(n_pairs,)`.
     """
     features, labels = _checked(features, labels)
     scores, same = _scores(features[~held_out], labels[~held_out], n_pairs, seed)
@@ -162,7 +119,7 @@ def verification(
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold t at which "same where score ≥ t" is right most often, for balanced pairs `(n,)`."""
+    """The threshold t at which the rule "same where score ≥ t" is right most often, for balanced pairs `(n,)`."""
     false, true, thresholds = roc_curve(same, scores, drop_intermediate=False)
     return float(thresholds[(true - false).argmax()])
 
@@ -170,12 +127,7 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
 def nine_crops(image: np.ndarray, size: int) -> np.ndarray:
     """Nine crops on a grid that spans an image `(c, h, w)`: `(9, c, size, size)`, or `(1, …)` where it has that size.
 
-    As released, with stride (h - size) // 2 and (w - size) // 2; nine equal crops are not repeated.
-
-    Raises
-    ------
-    InputError
-        An image smaller than `size`.
+    As released, with strides (h - size) // 2 and (w - size) // 2. `InputError` for an image smaller than `size`.
     """
     h, w = image.shape[-2:]
     if min(h, w) < size:
@@ -190,21 +142,16 @@ def nine_crops(image: np.ndarray, size: int) -> np.ndarray:
 def crop_features(
     images: Sequence[np.ndarray], extract: Callable[[np.ndarray], np.ndarray], *, size: int
 ) -> np.ndarray:
-    """Feature of each image `(c, h, w)`, of any sizes: the mean over its nine crops, `(n, d)`.
+    """Feature of each image `(c, h, w)`, of any size: the mean over its nine crops, `(n, d)`.
 
     `extract` maps images `(m, c, size, size)` to features `(m, d)`.
     """
     return np.stack([extract(nine_crops(image, size)).mean(0) for image in images])
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows `(n, d)` of unit length; a row of zeros stays one."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
 def _scores(features: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     drawn, same = pairs(labels, n, seed=seed)
-    rows = unit(features)
+    rows = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return (rows[drawn[:, 0]] * rows[drawn[:, 1]]).sum(1), same
 
 

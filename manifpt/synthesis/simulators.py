@@ -1,14 +1,13 @@
-r"""Where an extractor's training images come from: trained synthetic models, or models made afresh for every batch.
+r"""Sources of an extractor's training images: trained synthetic models, or models made afresh for every batch.
 
-Both turn real images into synthetic ones, and say which model made each, and which *category* it is of: a class that
-lasts from batch to batch, for the cross-entropy. Of trained models the category is the model. A fresh model is gone
-after its batch, so there it is the architecture, one of 288; the triplet loss tells models apart in both cases.
+Both turn real images into synthetic ones, and give the model and the *category* of each: a class that lasts from batch
+to batch, for the cross-entropy. With trained models it is the model. A fresh model is gone after its batch, so its
+category is its architecture, one of 288. The triplet loss separates models in both cases.
 
-*A fresh model is not trained but solved.* Its inner weights are drawn as at the start of a training. With the features
-h of its last convolution's input and the target z, the pixel before the last norm and activation, that convolution is
-the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, H the 3x3 neighbourhoods of h.
-Batch norms keep the statistics of these images; one at the end is set to pass them on unchanged. This is ours, not the
-paper's: 5,760 models are then replaced by as many as there are batches times models in one.
+*A fresh model is solved, not trained.* Its inner weights are drawn as at the start of a training. The last convolution
+is the ridge regression :math:`W = (H^\top H + \lambda I)^{-1} H^\top Z` on a few images, with the 3x3 neighbourhoods H
+of its input and the target Z, the pixels before the last norm and activation. Batch norms take the statistics of these
+images; one at the end is set to pass them on unchanged. This is ours; the paper trains 5,760 models.
 """
 
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manifpt.synthesis.models import SyntheticModel, architectures, build
-from manifpt.synthesis.train import load, to_pixels
+from manifpt.synthesis.models import SyntheticModel, architectures, build_synthetic_model
+from manifpt.synthesis.train import load_synthetic_model, to_pixels
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
@@ -39,36 +38,30 @@ class Synthetic:
 
 
 class Simulator(Protocol):
-    """Real images to synthetic ones; `categories` counts the classes, `settings` says what it is."""
+    """Makes synthetic images of real ones; it has so many `categories`, and is described by its `settings`."""
 
     categories: int
     settings: dict
 
     def draw(self, images: Tensor, *, each: int) -> Synthetic:
-        """Put real images, float32 `(n, 3, h, w)` in [-1, 1], through models drawn by torch's default generator.
+        """Apply models, drawn by torch's default generator, to real images, float32 `(n, 3, h, w)` in [-1, 1].
 
-        With ``each = 1`` every image draws its model, as released; else n // each models take `each` images each, no
-        model twice. A remainder of n is dropped.
+        With ``each = 1`` a model is drawn for every image, as released; else n // each different models take `each`
+        images each, and a remainder of n is dropped.
         """
         ...
 
 
 class TrainedModels:
-    """Simulator of the models in checkpoints; see `manifpt.synthesis.train`.
-
-    Raises
-    ------
-    InputError
-        Fewer than two checkpoints, or one that is damaged.
-    """
+    """Simulator of the models in checkpoints; `InputError` for fewer than two, or a damaged one."""
 
     def __init__(self, checkpoints: Sequence[Path]):
         if len(checkpoints) < 2:
             raise InputError(
-                f"checkpoints: {len(checkpoints)} synthetic models; two at least expected, train them with "
-                "`manifpt synthesis train-models`"
+                f"checkpoints: {len(checkpoints)} synthetic models, two at least expected; "
+                "`manifpt synthesis train-models` trains them"
             )
-        loaded = [load(path) for path in checkpoints]
+        loaded = [load_synthetic_model(path) for path in checkpoints]
         self.models = [model for model, _ in loaded]
         self.categories = len(self.models)
         self.settings = {"simulator": "trained", "models": files.settings_hash([header for _, header in loaded])}
@@ -91,7 +84,7 @@ class TrainedModels:
 class FreshModels:
     """Simulator that makes a model for every `each` images of every batch, and keeps none.
 
-    Architectures are drawn in pairs: a batch then has, for most models, a sibling of another seed to be told from. With
+    Architectures are drawn in pairs, so that most models of a batch have a sibling that differs in its seed alone. With
     ``each = 1`` no two images are of one model, so the triplet loss has no positives.
     """
 
@@ -107,7 +100,7 @@ class FreshModels:
         category = torch.randint(self.categories, (groups // 2 + 1,)).repeat_interleave(2)[:groups]
         made = []
         for number, index in enumerate(category.tolist()):
-            model = build(self.space[index], seed=int(torch.randint(2**31, ())))
+            model = build_synthetic_model(self.space[index], seed=int(torch.randint(2**31, ())))
             solve(model, images[torch.randperm(len(images))[:STATISTICS_ON]], fit_on=FIT_ON)
             made.append(to_pixels(model(images[number * each : (number + 1) * each])))
         owner = torch.arange(len(category)).repeat_interleave(each)
@@ -116,7 +109,7 @@ class FreshModels:
 
 @torch.no_grad()
 def solve(model: SyntheticModel, images: Tensor, *, fit_on: int | None = None) -> None:
-    """Set batch norms and the last convolution so that the model gives images back; it is then in evaluation mode.
+    """Set batch norms and last convolution so that the model reconstructs images, and put it in evaluation mode.
 
     The convolution is fitted to the first `fit_on` images, or to all.
     """
@@ -147,7 +140,7 @@ def solve(model: SyntheticModel, images: Tensor, *, fit_on: int | None = None) -
 
 
 def _before_activation(model: SyntheticModel, images: Tensor) -> Tensor:
-    """What the last activation should read to give the images, as far as it can."""
+    """The input of the last activation that gives the images, as nearly as it can."""
     activation = model.architecture.activation if model.architecture.order == "post" else "none"
     if activation == "tanh":
         return images.clamp(-0.95, 0.95).atanh()

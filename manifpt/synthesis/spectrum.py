@@ -1,22 +1,21 @@
-r"""The spectral fingerprint of an image: what a denoiser takes away from it, seen in frequency.
+r"""The spectral fingerprint of an image: the spectrum of its noise residual, which a denoiser leaves.
 
 .. math:: D = |\mathrm{FFT}_2(R(x))| \text{ per channel}, \qquad D_{\mathrm{root}} = \sqrt D, \qquad
    D_{\log} = \log(D + 10^{-3})
 
 with the image x in [0, 1] and the noise residual R. As released: ``linear``, no shift, no scaling. Deviations: theirs
-is a DnCNN of 17 layers without padding, whose smaller residual is resized to the size of the image; ours are the core's
-DnCNN (`manifpt.nn.dncnn`), which pads and computes in bf16 where that is faster (its rounding adds as much noise as
-storing an image in 8 bits did), and a wavelet denoiser. A grey image is read as three equal channels.
+is a DnCNN of 17 layers without padding, whose smaller residual is resized to the size of the image; ours are the DnCNN
+of `manifpt.nn.dncnn`, which pads, in fp32, and a wavelet denoiser. A grey image is read as three equal channels.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
-from manifpt.embeddings import check_images
-from manifpt.nn import dncnn
-from manifpt.utils.compute import autocast
+from manifpt.nn.dncnn import load_denoiser
+from manifpt.utils.arrays import as_images
 from manifpt.utils.errors import InputError
 
 DENOISERS = ("dncnn", "wavelet")
@@ -27,7 +26,7 @@ Residual = Callable[[np.ndarray], np.ndarray]
 
 
 def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
-    """A denoiser's residual, as a function of images.
+    """A function of uint8 images `(n, c, h, w)`, c 1 or 3, that gives their noise residual, float32 `(n, 3, h, w)`.
 
     Parameters
     ----------
@@ -36,10 +35,6 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     real
         Real set in colour that the DnCNN was trained on.
 
-    Returns
-    -------
-    Function of uint8 images `(n, c, h, w)`, c 1 or 3, that gives their noise, float32 `(n, 3, h, w)`.
-
     Raises
     ------
     InputError
@@ -47,21 +42,19 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     """
     if name not in DENOISERS:
         raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
-    one = _wavelet() if name == "wavelet" else _dncnn(real)
+    one = _wavelet if name == "wavelet" else _dncnn(real)
 
     def residual(images: np.ndarray) -> np.ndarray:
-        images = as_colour(images)
-        blocks = range(0, len(images), BATCH)
-        return np.concatenate([one(images[i : i + BATCH].astype(np.float32) / np.float32(255)) for i in blocks])
+        images = as_images(images)
+        images = np.repeat(images, 3 // images.shape[1], axis=1)
+        blocks = (images[some] for some in gen_batches(len(images), BATCH))
+        return np.concatenate([one(block.astype(np.float32) / np.float32(255)) for block in blocks])
 
     return residual
 
 
 def spectrum(residual: np.ndarray, scale: str = "linear") -> np.ndarray:
-    """Magnitudes of each channel's two-dimensional Fourier transform, on one of `SCALES`: float32, shape of `residual`.
-
-    `InputError` for an unknown scale.
-    """
+    """Magnitudes of each channel's 2-D Fourier transform, float32, in the shape of `residual`, on one of `SCALES`."""
     check_scale(scale)
     magnitude = np.abs(np.fft.fft2(residual)).astype(np.float32)
     if scale == "root":
@@ -75,30 +68,19 @@ def check_scale(scale: str) -> None:
         raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
 
 
-def as_colour(images: np.ndarray) -> np.ndarray:
-    """Images uint8 `(n, c, h, w)` with three channels; `InputError` unless they are such a batch, c 1 or 3."""
-    check_images(images)
-    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
-
-
 def _dncnn(real: str) -> Residual:
-    network = dncnn.load(dataset=real)
+    network = load_denoiser(dataset=real)
     if network[0].in_channels != 3:
-        raise InputError(f"denoiser of {real!r}: reads grey images; that of a set in colour expected")
+        raise InputError(f"denoiser of {real!r}: reads grey images; one of a set in colour expected")
 
     @torch.inference_mode()
     def residual(images: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(images).to(memory_format=torch.channels_last)
-        with autocast(batch.device):
-            return network(batch).float().contiguous().numpy()
+        return network(torch.from_numpy(images).to(memory_format=torch.channels_last)).contiguous().numpy()
 
     return residual
 
 
-def _wavelet() -> Residual:
+def _wavelet(images: np.ndarray) -> np.ndarray:
     from skimage.restoration import denoise_wavelet
 
-    def residual(images: np.ndarray) -> np.ndarray:
-        return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)
-
-    return residual
+    return np.stack([image - denoise_wavelet(image, channel_axis=0) for image in images]).astype(np.float32)

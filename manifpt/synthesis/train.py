@@ -1,15 +1,15 @@
-r"""Training of synthetic models: each learns to give real images back, badly enough to leave its traces.
+r"""Training of synthetic models: each learns to reconstruct real images, up to the traces of its layers.
 
 .. math:: L = \max\big(\mathrm{MSE}(x, A(x)),\; \eta\big), \qquad \eta = 0.005, \text{ pixels in } [-1, 1]
 
-At η the gradient vanishes, so training ends there. On photographs none of 576 models reaches it (the best 0.007, the
-median 0.034): K halvings lose detail for good, an instance norm at the end fixes mean and contrast of each image, tanh
-and sigmoid do not reach black and white. All of them end at a plateau, after 100 to 475 steps, 230 on average: the MSE
-on 64 images, checked every 25 steps, has not fallen by a tenth in 75. The limit of 1,000 steps stops none of them.
-Why a model ended stands in its checkpoint. Optimiser, rate and batch are not in the source; ours are chosen for 4
-seconds a model on two cores. Models are trained one by one: seeds stacked by vmap take 1.7 times as long each in fp32
-(median of 6 architectures, 8 seeds, one thread; ``tests/benchmarks/synthesis.py``). Processors that have bf16 use it:
-one that has AMX takes fp32 1.65 times as long; without, bf16 would take 10 times as long as fp32.
+At η the gradient vanishes, so training ends there. On photographs none of 576 models reaches it (best 0.007, median
+0.034): K halvings lose detail for good, an instance norm at the end fixes mean and contrast of each image, tanh and
+sigmoid do not reach black and white. All of them end at a plateau, after 100 to 475 steps, 230 on average: the MSE on
+64 images, checked every 25 steps, has not fallen by a tenth in 75 steps. A checkpoint says why its training ended.
+
+The source does not give optimiser, rate and batch; ours are chosen for 4 seconds a model on two cores, in bf16 where
+that is faster. Models are trained one by one: seeds stacked by vmap take 1.7 times as long each in fp32 (median of 6
+architectures, 8 seeds, one thread; ``tests/benchmarks/synthesis.py``).
 """
 
 import time
@@ -22,55 +22,44 @@ import torch
 from torch import Tensor
 
 from manifpt.data.real import load_real
-from manifpt.nn import pretrained, training
-from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build, parse
+from manifpt.nn.train import descend, random_batches
+from manifpt.synthesis.models import Architecture, SyntheticModel, architectures, build_synthetic_model, parse
 from manifpt.utils import files, paths
+from manifpt.utils.arrays import to_uint8
+from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import autocast, seeded, spread
 from manifpt.utils.errors import InputError
 
 ETA = 0.005
 STEPS, BATCH, RATE = 1000, 16, 3e-3
 CHECK, CHECKED = 25, 64  # steps between two checks of the MSE, and the images of each
-PATIENCE, BETTER = 3, 0.9  # a plateau: so many checks, and none of them below this part of what was reached before
+PATIENCE, BETTER = 3, 0.9  # a plateau: the last 3 checks are all above 0.9 times the best of those before them
 
 
-def train_model(
+def train_synthetic_model(
     architecture: Architecture, images: np.ndarray, *, seed: int, steps: int = STEPS
 ) -> tuple[SyntheticModel, dict]:
-    """Train one model on the processor; its seed draws weights and the order of images.
+    """Train one model on the CPU, on real images, uint8 `(n, 3, h, w)`, h and w multiples of 4; others: `InputError`.
 
-    Parameters
-    ----------
-    images
-        Real ones, uint8 `(n, 3, h, w)`, h and w multiples of 4.
+    The seed draws the weights and the order of images.
 
     Returns
     -------
-    model
-        In evaluation mode.
-    record
-        ``mse`` at the last check, ``steps``, ``stopped`` ("eta", "plateau" or "steps"), ``seconds`` of processor time.
-
-    Raises
-    ------
-    InputError
-        Images of another shape or type.
+    The model in evaluation mode, and a record: ``mse`` at the last check, ``steps``, ``stopped`` ("eta", "plateau" or
+    "steps"), ``seconds`` of processor time.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(s % 4 for s in images.shape[2:]):
         raise InputError(f"images: {images.dtype} {images.shape}; uint8 (n, 3, h, w), h and w multiples of 4, expected")
     started, checks, stopped, step = time.process_time(), [], None, 0
-    model = build(architecture, seed=seed).to(memory_format=torch.channels_last)
+    model = build_synthetic_model(architecture, seed=seed).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), RATE)
     pool = torch.from_numpy(images)
-    draw, checked = training.random_batches(pool, BATCH), pool[:: max(1, len(pool) // CHECKED)][:CHECKED]
-    checked = checked.float() / 127.5 - 1
+    draw = random_batches(pool, BATCH)
+    checked = pool[:: max(1, len(pool) // CHECKED)][:CHECKED].float() / 127.5 - 1
     while stopped is None:
         with seeded(seed, int(architecture.name), step):
             batch = draw(step)
-        loss = _mse(model, batch).clamp(min=ETA)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        descend(optimiser, _mse(model, batch).clamp(min=ETA))
         step += 1
         if step % CHECK == 0 or step == steps:
             model.eval()
@@ -96,7 +85,7 @@ def _reason_to_stop(checks: list[float]) -> str | None:
     return "plateau" if before and min(last) > BETTER * min(before) else None
 
 
-def train_models(
+def train_synthetic_models(
     *,
     dataset: str = "photos",
     seeds: int = 2,
@@ -105,25 +94,23 @@ def train_models(
     jobs: int = 1,
     out: Path | None = None,
 ) -> Iterator[dict]:
-    """Train each architecture with each seed, as far as it is not there; yields what `load` says of each when it is.
+    """Train each architecture with the seeds 0 to seeds - 1, unless its checkpoint is there; yield their headers.
 
     Parameters
     ----------
     dataset
         Real set in colour; the models learn its reference images.
-    seeds
-        How many: 0 to seeds - 1.
     chosen
         Some of the architectures; None for all 288.
     jobs
-        Processes, see `manifpt.utils.compute.spread`.
+        Number of processes.
     out
-        Where the checkpoints go, one file a model in half precision; by default `folder_of` the real set.
+        Folder of the checkpoints, in half precision; by default `folder_of` the real set.
 
     Raises
     ------
     InputError
-        Before any training: no seed, step or job; an unknown real set or one that is grey.
+        Before any training: no seed, step or job; an unknown real set, or a grey one.
     """
     if min(seeds, steps, jobs) < 1:
         raise InputError(f"seeds, steps, jobs: {seeds}, {steps}, {jobs}; at least 1 of each expected")
@@ -141,7 +128,7 @@ def _one(task: tuple[str, int], *, dataset: str, steps: int, out: Path) -> dict:
         header = files.load_tensors(path)[1]
         if settings.items() <= header.items():
             return header
-    model, record = train_model(parse(name), images, seed=seed, steps=steps)
+    model, record = train_synthetic_model(parse(name), images, seed=seed, steps=steps)
     files.save_network(path, model, settings | record)
     return settings | record
 
@@ -152,25 +139,19 @@ def _images(dataset: str) -> tuple[np.ndarray, str]:
     images = load_real(dataset)
     if images.shape[1] != 3:
         raise InputError(f"{dataset}: images are grey; synthetic models learn a set in colour: photos, cifar10, celeba")
-    return images, pretrained.checksum(images)
+    return images, array_checksum(images)
 
 
 def folder_of(dataset: str) -> Path:
-    """Where the synthetic models of a real set lie."""
+    """The folder of the synthetic models of a real set."""
     return paths.home() / "synthesis" / dataset
 
 
-def load(path: Path) -> tuple[SyntheticModel, dict]:
-    """A trained model in evaluation mode, and the settings and record it was saved with.
-
-    Raises
-    ------
-    InputError
-        The file is missing or not the checkpoint of a synthetic model.
-    """
+def load_synthetic_model(path: Path) -> tuple[SyntheticModel, dict]:
+    """A trained model in evaluation mode, and the header of its checkpoint; `InputError` for any other file."""
     tensors, settings = files.load_tensors(path)
     try:
-        model = build(parse(settings["architecture"]), seed=0)
+        model = build_synthetic_model(parse(settings["architecture"]), seed=0)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path}: not the checkpoint of a synthetic model; train it anew") from error
@@ -178,5 +159,5 @@ def load(path: Path) -> tuple[SyntheticModel, dict]:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Images around [-1, 1] as what a file would hold: clipped, rounded, uint8."""
-    return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    """Images around [-1, 1] as uint8, rounded and clipped."""
+    return to_uint8(images.float(), low=-1)

@@ -1,18 +1,18 @@
-r"""How near the synthetic models come to real ones, and how far they lie apart: FFD and diversity.
+r"""Fidelity and diversity of synthetic models: how near they come to real models, and how far they lie apart.
 
-A model is one vector: the power spectrum of each of its residuals, averaged over angles, then over images,
+A model is one vector: the power spectrum of its residuals, averaged over angles, images and channels,
 
 .. math:: s_k = \log_{10} \frac1N \sum_{i=1}^N \operatorname*{mean}_{\lfloor |f| \rfloor = k} |\mathrm{FFT}_2(r_i)(f)|^2
 
-and channels. FFD is the Fréchet distance between the Gaussians fitted to the vectors of the real and of the synthetic
-models. Not given by the source and chosen here: the logarithm, rings one frequency wide and 10⁻⁶ added to the diagonal
-of both covariances, as there are fewer real models than rings. The source's diversity was not found; ours is below.
+FFD is the Fréchet distance between the Gaussians fitted to the vectors of the real and of the synthetic models. The
+source does not give, and we chose, the logarithm, rings one frequency wide and 10⁻⁶ added to the diagonal of both
+covariances, as there are fewer real models than rings. We did not find the source's diversity; ours is below.
 """
 
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from manifpt.metrics import frechet_distance_gaussians
+from manifpt.metrics import frechet_distance
 from manifpt.utils.errors import InputError
 
 RIDGE = 1e-6
@@ -20,16 +20,9 @@ TINY = 1e-20  # power of what is constant
 
 
 def spectrum_vector(residuals: np.ndarray) -> np.ndarray:
-    """The vector of one model.
+    """The vector of the model whose images have these residuals `(n, c, h, w)`; see `manifpt.synthesis.spectrum`.
 
-    Parameters
-    ----------
-    residuals
-        Of its images, `(n, c, h, w)`; see `manifpt.synthesis.spectrum`.
-
-    Returns
-    -------
-    float64 array (rings,): log10 of the mean power at each whole radius from 0 to the half diagonal, 23 rings at 32x32.
+    float64 `(rings,)`: log10 of the mean power at each whole radius up to half the diagonal, 23 rings at 32x32.
     """
     h, w = residuals.shape[-2:]
     power = np.square(np.abs(np.fft.fft2(residuals.astype(np.float64)))).mean((0, 1)).ravel()  # (h * w,)
@@ -38,36 +31,19 @@ def spectrum_vector(residuals: np.ndarray) -> np.ndarray:
 
 
 def ffd(real: np.ndarray, synthetic: np.ndarray) -> float:
-    r"""Fidelity, lower is nearer: the Fréchet distance of two sets of vectors.
+    r"""Fidelity, lower is nearer: the Fréchet distance of two sets of vectors, `(m, rings)` and `(n, rings)`.
 
     .. math:: \|\mu_r - \mu_s\|^2 + \mathrm{tr}\big(\Sigma_r + \Sigma_s - 2 (\Sigma_r \Sigma_s)^{1/2}\big)
 
-    Parameters
-    ----------
-    real, synthetic : array of shape (m, rings) and (n, rings)
-        A vector a model (`spectrum_vector`), two models at least of each.
-
-    Raises
-    ------
-    InputError
-        Fewer models, numbers of rings that differ, NaN or infinity.
+    `InputError` for fewer than two models in a set, numbers of rings that differ, NaN or infinity.
     """
-    real, synthetic = _models("real", real), _models("synthetic", synthetic)
-    return frechet_distance_gaussians(*_gaussian(real), *_gaussian(synthetic))
+    return frechet_distance(_models("real", real), _models("synthetic", synthetic), ridge=RIDGE)
 
 
 def diversity(vectors: np.ndarray) -> dict[str, float]:
-    """How far models lie apart: ``distance``, the mean over pairs, and ``trace`` of the covariance, both ≥ 0.
+    """How far models, vectors `(n, rings)`, lie apart: mean ``distance`` of pairs, ``trace`` of the covariance; ≥ 0.
 
-    Parameters
-    ----------
-    vectors : array of shape (n, rings)
-        A vector a model (`spectrum_vector`), two models at least.
-
-    Raises
-    ------
-    InputError
-        Fewer models.
+    `InputError` for fewer than two models.
     """
     vectors = _models("vectors", vectors)
     return {"distance": float(pdist(vectors).mean()), "trace": float(vectors.var(0, ddof=1).sum())}
@@ -76,9 +52,5 @@ def diversity(vectors: np.ndarray) -> dict[str, float]:
 def _models(name: str, vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2 or len(vectors) < 2:
-        raise InputError(f"{name}: shape {vectors.shape}; a vector for each of two models at least, (n, d), expected")
+        raise InputError(f"{name}: shape {vectors.shape}; vectors of at least two models, (n, d), expected")
     return vectors
-
-
-def _gaussian(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return vectors.mean(0), np.cov(vectors, rowvar=False) + RIDGE * np.eye(vectors.shape[1])

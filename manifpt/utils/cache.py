@@ -1,35 +1,35 @@
-"""What was computed is kept under one key: the settings, the data, the weights and the code that it depends on.
+"""Keep results under keys that name all they depend on: settings, data, weights and code.
 
-A file whose key no longer fits is never read again, so `paths.cache()` may be deleted at any time.
+If any of these changes, so does the key, and an older file is never read again. The cache may be deleted at any time.
 """
 
 import ast
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
 
-from manifpt.utils import files, paths
+from manifpt.utils import arrays, files, paths
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iterable[Path | str] = ()) -> str:
-    """The name of a result: 24 hexadecimal digits of the SHA-256 of everything that it depends on.
+    """Return 24 hexadecimal digits of the SHA-256 of everything that a result depends on.
 
     Parameters
     ----------
     settings
-        Parameters of the computation, as JSON.
+        Parameters of the computation; anything that JSON can hold.
     code
-        Name of the module that computes, that is its ``__name__``; see `code_checksum`.
+        The ``__name__`` of the module that computes; see `code_checksum`.
     data
-        Arrays, which are hashed, or checksums of data.
+        The arrays that go in, or their checksums.
     weights
-        Paths of checkpoints, which are hashed.
+        The paths of the checkpoints that are used; their contents count, not their names.
     """
     checksums = [array_checksum(one) if isinstance(one, np.ndarray) else str(one) for one in data]
     parts = [settings, checksums, [files.sha256(path) for path in weights], code_checksum(code)]
@@ -37,49 +37,56 @@ def cache_key(settings: object, *, code: str, data: Iterable = (), weights: Iter
 
 
 def array_checksum(array: np.ndarray) -> str:
-    """SHA-256 of an array's dtype, shape and values, in hexadecimal."""
-    about = repr((array.dtype.str, array.shape)).encode()
-    return hashlib.sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
+    """Return the SHA-256 of an array's dtype, shape and values in hexadecimal.
+
+    The dtype of uint8 images does not count: their checksums stand in the headers of checkpoints since before it did.
+    """
+    about = array.shape if array.dtype == np.uint8 else (array.dtype.str, array.shape)
+    digest = hashlib.sha256(repr(about).encode())
+    for rows in arrays.chunks(np.atleast_1d(array)):
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
 
 
 @lru_cache
 def code_checksum(module: str) -> str:
-    """12 hexadecimal digits of the SHA-256 of a module's code and of everything in manifpt that it imports.
+    """Return 12 hexadecimal digits of the SHA-256 of a module's code and of all of manifpt that it imports.
 
-    Docstrings, comments and layout do not count: a sentence that is mended makes nothing stale.
+    Docstrings, comments and layout do not count. The sources are read once a process.
     """
     found: dict[str, str] = {}
     todo = [module]
     while todo:
-        if (name := todo.pop()) not in found and (spec := _spec(name)) is not None:
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        if (name := todo.pop()) not in found and (source := _source(name)) is not None:
+            tree = ast.parse(source.read_text(encoding="utf-8"))
             found[name] = ast.dump(_without_docstrings(tree))
             todo += _imported(tree)
     return hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()[:12]
 
 
 def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of `make`, computed once and kept in ``<cache>/<folder>/<key>.npy``; a damaged file is made anew."""
+    """Return ``make()``, which is computed once and kept as ``<cache>/<folder>/<key>.npy``.
+
+    A file that is missing or damaged is computed anew.
+    """
     path = paths.cache() / folder / f"{key}.npy"
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         array = make()
-        files.save_rows(path, [array], len(array))
+        with files.atomic(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, array, allow_pickle=False)
         return array
 
 
-def _spec(name: str) -> ModuleSpec | None:
-    """Where a module's source lies; None for what is a name inside a module."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return spec if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+def _source(name: str) -> Path | None:
+    """Find a module's source without importing it; None if `name` is a class or function inside a module."""
+    place = PACKAGE.joinpath(*name.split(".")[1:])
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def _imported(tree: ast.AST) -> list[str]:
-    """Names of modules in manifpt that a syntax tree may import, those inside functions too."""
+    """Return the names of all modules in manifpt that a syntax tree may import, inside functions too."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision."""
+"""Devices, precision, seeds and processes of a computation."""
 
 import contextlib
 import contextvars
@@ -12,7 +12,7 @@ from manifpt.utils.errors import InputError
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``"auto"``: CUDA, else MPS, else the CPU; any other name as torch has it, `InputError` if it is not there."""
+    """Return the named torch device, ``"auto"`` being CUDA, else MPS, else the CPU; `InputError` if it is not here."""
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(name)
@@ -50,7 +50,7 @@ def single_precision() -> Iterator[None]:
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """bf16 autocast where it is faster, else nothing."""
+    """Compute in bf16 inside the block where that is faster; see `fast_bf16`."""
     if fast_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
@@ -58,13 +58,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def seeded(*numbers: int):
-    """Draw torch's random numbers from the given seed inside the block, and leave the global generators untouched.
-
-    Raises
-    ------
-    InputError
-        For a negative number.
-    """
+    """Seed torch's random numbers inside the block by `numbers` ≥ 0, and leave the global generators as they were."""
     if min(numbers) < 0:
         raise InputError(f"seed must be at least 0, not {min(numbers)}")
     devices = range(torch.cuda.device_count())
@@ -74,19 +68,19 @@ def seeded(*numbers: int):
         yield
 
 
+def check_jobs(jobs: int) -> None:
+    """Raise `InputError` unless `jobs` is a whole number from 1 on."""
+    if not isinstance(jobs, int | np.integer) or jobs < 1:
+        raise InputError(f"jobs: {jobs!r}; a whole number from 1 on expected")
+
+
 def spread(function: Callable, tasks: Iterable, jobs: int) -> Iterator:
     """Apply `function` to each task; yield results as they finish, in `jobs` processes.
 
-    With one job, tasks run here, in order. Several share the threads of this process: on a few cores that is faster
-    than one task after another, each with all of them. Function and tasks are pickled.
-
-    Raises
-    ------
-    InputError
-        `jobs` is not a whole number from 1 on.
+    With one job, the tasks run in this process and in order. Several jobs share the number of threads that torch uses
+    here; function and tasks are pickled. Raise `InputError` unless `jobs` is a whole number from 1 on.
     """
-    if not isinstance(jobs, int) or jobs < 1:
-        raise InputError(f"jobs: {jobs!r}; a whole number from 1 on expected")
+    check_jobs(jobs)
     if jobs == 1:
         return map(function, tasks)
     share = max(1, torch.get_num_threads() // jobs)

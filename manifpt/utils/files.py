@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, checksums, safetensors with settings, image mosaics."""
+"""Files that are whole or absent: atomic writes, locks, checksums, safetensors with settings."""
 
 import contextlib
 import errno
@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -20,13 +19,11 @@ from filelock import FileLock
 
 from manifpt.utils.errors import InputError
 
-TILES_PER_ROW = 50
-NEWBORN = 10.0  # seconds in which a temporary file may not be locked yet by its writer
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def as_path(what: str, path: Path | str) -> Path:
-    """`path` as a `Path`; `InputError`, named `what`, for anything but a string or a path."""
+    """Return `path` as a `Path`; raise `InputError`, which calls it `what`, unless it is a string or a path."""
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{what}: the path of a file or folder expected, not {path!r}")
     return Path(path)
@@ -34,28 +31,19 @@ def as_path(what: str, path: Path | str) -> Path:
 
 @contextlib.contextmanager
 def atomic(path: Path | str, *, private: bool = False) -> Iterator[Path]:
-    """Yield a temporary file beside `path`; rename it to `path` on success, remove it on failure.
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    The rights are those of the file that is replaced, else what the umask says. Behind a symbolic link, the file that
-    it leads to is replaced. Temporary files whose writer was killed are removed on the way.
-
-    Parameters
-    ----------
-    private
-        Let nobody but the owner read or write the file (mode 0600), for secrets.
-
-    Raises
-    ------
-    InputError
-        The disk is full, or the place may not be written.
+    The new file has the rights of the one it replaces, or those that the umask leaves; a `private` one, for secrets,
+    0600 at most. If `path` is a symbolic link, its target is replaced and the link stays. Temporary files of killed
+    writers are removed. Raise `InputError` if the disk is full or `path` may not be written.
     """
-    path = real_path(path)
+    path = Path(os.path.realpath(as_path("path", path)))
     if path.is_dir():
         raise InputError(f"{path}: is a folder; the name of a file expected")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written, {path.parent} is no folder to write to ({error})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place") from error
     _remove_stale(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
@@ -75,46 +63,40 @@ def atomic(path: Path | str, *, private: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _claimed(path: Path, mode: int) -> Iterator[int]:
-    """Make a new file, which must not be there, and hold a lock on it: as long as its writer lives, it is not stale."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    """Create a file that must not exist yet and hold a lock on it, which says that its writer lives."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)  # another process may have removed the file before the lock was there: once more
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove temporary files of `path` whose writer is dead: nobody holds their lock."""
-    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        with contextlib.suppress(OSError), open(temporary, "rb") as file:
-            if time.time() - os.fstat(file.fileno()).st_mtime > NEWBORN:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                temporary.unlink()
-
-
-def real_path(path: Path | str) -> Path:
-    """The absolute path that `path` leads to, symbolic links resolved."""
-    return Path(os.path.realpath(as_path("path", path)))
+    """Remove the temporary files of `path` that no process has locked: their writers were killed."""
+    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.{'[0-9a-f]' * 16}.part{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError), open(temporary, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
 
 
 def locked(path: Path | str) -> FileLock:
-    """A lock for ``with`` that one process at a time holds for `path`; it lies beside the file, as ``.<name>.lock``.
+    """Return a lock that one process at a time can hold (``with locked(path):``) while it changes the file `path`.
 
-    So all who see the file see the lock, whatever their home and machine.
+    It lies beside the file as ``.<name>.lock``, so that all processes that share the file share the lock.
     """
-    path = real_path(path)
+    path = Path(os.path.realpath(as_path("path", path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def check_writable(path: Path | str, *, ending: str | None = None) -> None:
-    """Raise `InputError` unless a file can be written at `path`; nothing is made or changed.
+    """Raise `InputError` unless a file can be written at `path`; create and change nothing.
 
-    Parameters
-    ----------
-    ending
-        Of the name, as in ``.csv``: what is written there is not taken for something else, nor something else replaced.
+    The name must end in `ending`, such as ``.csv``, if that is given, so that no file of another kind is replaced.
     """
     path = as_path("path", path)
     if ending and path.suffix.lower() != ending:
@@ -137,13 +119,13 @@ def check_room(path: Path | str, size: int) -> None:
 
 
 def write_text(path: Path | str, text: str, *, private: bool = False) -> None:
-    """Write `text` to `path` atomically, in UTF-8; `private` as in `atomic`."""
+    """Write `text` to `path` in UTF-8, by `atomic`."""
     with atomic(path, private=private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -159,12 +141,12 @@ def check_sha256(path: Path | str, expected: str) -> None:
 
 
 def settings_hash(settings: object) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of `settings` as canonical JSON."""
+    """Return the first 12 hexadecimal digits of the SHA-256 of `settings` as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def save_tensors(path: Path | str, tensors: dict, settings: dict) -> None:
-    """Write torch tensors to a ``.safetensors`` file, atomically, with `settings` as JSON in its header."""
+    """Write torch tensors atomically to a ``.safetensors`` file whose header holds `settings` as JSON."""
     from safetensors.torch import save
 
     content = save({k: t.contiguous() for k, t in tensors.items()}, {"settings": json.dumps(settings)})
@@ -173,13 +155,13 @@ def save_tensors(path: Path | str, tensors: dict, settings: dict) -> None:
 
 
 def save_network(path: Path | str, network, settings: dict) -> None:
-    """Write a torch network's weights in half precision, as `save_tensors` does."""
+    """Write the weights of a torch network in half precision, by `save_tensors`."""
     weights = network.state_dict().items()
     save_tensors(path, {k: t.half() if t.is_floating_point() else t for k, t in weights}, settings)
 
 
 def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
-    """Read ``(tensors, settings)`` as written by `save_tensors`; `InputError` for anything else, pickles included."""
+    """Read the tensors and settings that `save_tensors` wrote; raise `InputError` for any other file, as a pickle."""
     from safetensors import SafetensorError, safe_open
 
     if not as_path("checkpoint", path).is_file():
@@ -194,9 +176,9 @@ def load_tensors(path: Path | str, device: str = "cpu") -> tuple[dict, dict]:
 
 
 def save_rows(path: Path | str, blocks: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Write blocks of rows, n in all, to an ``.npy`` file, atomically and one block at a time; the file, mapped.
+    """Write `n` rows, which come in blocks, atomically to an ``.npy`` file; return that file, mapped read-only.
 
-    Only written, never mapped while it grows: a full disk is then an error instead of a killed process.
+    The file is not mapped while it grows, so that a full disk raises an error instead of killing the process.
     """
     with atomic(path) as temporary, open(temporary, "wb") as file:
         write_rows(file, blocks, n)
@@ -204,50 +186,9 @@ def save_rows(path: Path | str, blocks: Iterable[np.ndarray], n: int) -> np.ndar
 
 
 def write_rows(file: IO[bytes], blocks: Iterable[np.ndarray], n: int) -> None:
-    """Write blocks of rows, n in all, to an open file in the format ``.npy``, one block at a time."""
+    """Write `n` rows, which come in blocks, to an open file in the ``.npy`` format."""
     for number, block in enumerate(blocks):
         if number == 0:
             header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n, *block.shape[1:])}
             np.lib.format.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(block).data)
-
-
-def save_mosaic(path: Path | str, images: np.ndarray, columns: int = TILES_PER_ROW) -> None:
-    """Write an image batch, uint8 `(n, c, h, w)` with c 1 or 3, as one lossless PNG of tiles in row-major order."""
-    from PIL import Image
-
-    n, c, h, w = images.shape
-    rows = -(-n // columns)
-    tiles = np.zeros((rows * columns, c, h, w), np.uint8)
-    tiles[:n] = images
-    tiles = tiles.reshape(rows, columns, c, h, w).transpose(0, 3, 1, 4, 2)  # (row, h, column, w, c)
-    picture = tiles.reshape(rows * h, columns * w, c)
-    with atomic(path) as temporary:
-        Image.fromarray(picture[..., 0] if c == 1 else picture).save(temporary, optimize=True)
-
-
-def load_mosaic(path: Path | str, n: int | None = None, size: int = 32) -> np.ndarray:
-    """Read the first `n` tiles of a mosaic: uint8 `(n, c, size, size)`, c = 1 for a greyscale file, else 3.
-
-    Without `n`, all but black ones at the end, which fill the last row up.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mode, picture = image.mode, np.atleast_3d(np.asarray(image))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as a mosaic of images ({error})") from error
-    height, width, c = picture.shape
-    rows, columns = height // size, width // size
-    if mode not in ("L", "RGB"):
-        raise InputError(f"{path}: its mode is {mode}; 8-bit greyscale (L) or colour (RGB) expected")
-    if height % size or width % size:
-        raise InputError(f"{path}: {width}x{height} pixels; tiles of {size}x{size} expected, and nothing beside them")
-    if n is not None and rows * columns < n:
-        raise InputError(f"{path}: holds {rows * columns} tiles of {size} pixels, {n} expected")
-    tiles = picture.reshape(rows, size, columns, size, c).transpose(0, 2, 4, 1, 3)
-    tiles = tiles.reshape(-1, c, size, size)
-    if n is None:
-        n = int(np.flatnonzero(tiles.any((1, 2, 3)))[-1:].sum()) + 1
-    return tiles[:n].copy()

@@ -1,7 +1,6 @@
-"""Where data, cache, runs and results live: the only module that knows.
+"""Folders of data, cache, runs and results; no other module names them.
 
-``MANIFPT_HOME`` overrides where things are written; ``MANIFPT_DATA`` where the data that ships with the project is
-read.
+``MANIFPT_HOME`` overrides the folder that everything is written to, ``MANIFPT_DATA`` that of the project's data.
 """
 
 import os
@@ -21,28 +20,22 @@ def home() -> Path:
 
 
 def cache() -> Path:
-    """Computed arrays, keyed by what they depend on."""
+    """Folder of computed arrays; see `manifpt.utils.cache`."""
     return home() / "cache"
 
 
 def downloads() -> Path:
-    """Real data sets fetched by torchvision."""
+    """Folder of real data sets that torchvision downloads."""
     return home() / "downloads"
 
 
 def runs() -> Path:
-    """State of interrupted and finished training and notebook runs."""
+    """Folder of the state of training and notebook runs, finished or not."""
     return home() / "runs"
 
 
 def data() -> Path:
-    """The committed data.
-
-    Raises
-    ------
-    InputError
-        If the package was installed without its checkout and ``MANIFPT_DATA`` is not set.
-    """
+    """Folder of the committed data; `InputError` if there is neither a checkout nor ``MANIFPT_DATA``."""
     folder = Path(os.environ.get("MANIFPT_DATA", CHECKOUT / "data")).expanduser().absolute()
     if not folder.is_dir():
         raise InputError(
@@ -53,10 +46,10 @@ def data() -> Path:
 
 
 def results() -> Path:
-    """Committed result tables, ``<experiment>.csv``."""
+    """Folder of the committed result tables, ``<experiment>.csv``."""
     return data() / "results"
 
 
 def notebooks() -> Path:
-    """The committed notebooks."""
+    """Folder of the committed notebooks."""
     return CHECKOUT / "notebooks"

@@ -3,40 +3,49 @@
 A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
 lossless mosaic; a few held-out reals may lie there, too, to be looked at). Where fewer samples ship than belong to the
 dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. Of each model's samples the first
-half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` is the real set's held-out images of the
-same split.
+half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` holds the real set's held-out images
+of the same split.
 """
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 
-from manifpt.data.real import HELD_OUT_SHARE, check_disjoint, load_real
+from manifpt.data import mosaics
+from manifpt.data.real import HELD_OUT_SHARE, REAL, check_disjoint, load_real
 from manifpt.utils import files, paths
+from manifpt.utils.cache import cache_key, stored
 from manifpt.utils.errors import InputError
-
-REAL = "real"
 
 
 class GMDataset:
-    """The models of one folder, or of several; of models with one label that in the last folder counts.
+    """The models of one folder, or of several; of models with the same label, the one in the last folder counts.
 
     Attributes
     ----------
     folders
-        Where they lie.
+        Where the models lie.
     name
-        Of the dataset, for example ``gm-fashion``.
+        Name of the dataset, for example ``gm-fashion``.
     real
         Name of its real set, for `manifpt.load_real`.
     models
         Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
     yardsticks
         The same quality scores of other real images and of a PCA-Gaussian.
-    selection
-        Which models these are: ``all`` of the manifest, or their names, see `only`.
+
+    Examples
+    --------
+    >>> import manifpt
+    >>> gm = manifpt.load_gm("gm-fashion").only("dcgan", "ddpm")
+    >>> gm.classes
+    ('real', 'dcgan', 'ddpm')
+    >>> images, labels = gm.task(10, split="val")
+    >>> images.shape, labels.shape
+    ((30, 1, 32, 32), (30,))
     """
 
     def __init__(self, *folders: Path | str):
@@ -58,7 +67,7 @@ class GMDataset:
             raise InputError(f"{self.name}: no model named; choose one at least of {', '.join(self.models)}")
         for label in labels:
             self._record(label)
-        some = GMDataset(*self.folders)
+        some = copy(self)
         some.models = {label: record for label, record in self.models.items() if label in labels}
         return some
 
@@ -83,10 +92,9 @@ class GMDataset:
         """
         if label == REAL:
             return load_real(self.real, split=split or "test")
-        record = self._record(label)
         if split is not None and split not in HELD_OUT_SHARE:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
-        images = self._samples(label, record)
+        images = self._samples(label)
         start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
         return images[round(start * len(images)) : round(stop * len(images))]
 
@@ -97,34 +105,31 @@ class GMDataset:
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
-        path = folder / record["file"]
-        files.check_sha256(path, record["sha256"])
-        return files.load_mosaic(path, min(n, record["shipped"]))
+        return mosaics.load_mosaic(_checked(folder, record), min(n, record["shipped"]))
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
         if label not in self.models:
-            raise InputError(
-                f"{self.name}: no model {label!r}; choose one of {', '.join(self.models)}, "
-                "or train it, if `manifpt zoo list` names it"
-            )
+            remedy = f"choose one of {', '.join(self.models)}, or train it, if `manifpt zoo list` names it"
+            raise InputError(f"{self.name}: no model {label!r}; {remedy}")
         return self.models[label]
 
-    def _samples(self, label: str, record: dict) -> np.ndarray:
+    def _samples(self, label: str) -> np.ndarray:
         """All samples of a model: those that ship, and those that its checkpoint gives after them."""
-        made_by, record = record["checkpoint"], record["samples"]
+        record = self._record(label)["samples"]
         shipped = self.preview(label, record["n"])
         if len(shipped) == record["n"]:
             return shipped
         checkpoint = self.checkpoint(label)
-        key = files.settings_hash([made_by["sha256"], record["n"], record["seed"], len(shipped)])
-        cached = paths.cache() / "samples" / f"{self.name}-{label}-{key}.png"
-        if not cached.exists():
-            from manifpt.zoo.sample import sample
+        drawn = {"n": record["n"], "seed": record["seed"], "first": len(shipped)}
+        key = cache_key(drawn, code="manifpt.zoo.sample", weights=[checkpoint])
 
-            images = sample(checkpoint, record["n"], seed=record["seed"], first=len(shipped))
-            files.save_mosaic(cached, images)
-        return np.concatenate([shipped, files.load_mosaic(cached, record["n"] - len(shipped))])
+        def draw_rest() -> np.ndarray:
+            from manifpt.zoo.sample import sample_images
+
+            return sample_images(checkpoint, **drawn)
+
+        return np.concatenate([shipped, stored("samples", key, draw_rest)])
 
     def check_splits(self) -> None:
         """Raise `InputError` if reference, training, validation and test images are not all different."""
@@ -134,29 +139,12 @@ class GMDataset:
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked."""
         record = self._record(label)["checkpoint"]
-        path = self._folder[label] / record["file"]
-        files.check_sha256(path, record["sha256"])
-        return path
+        return _checked(self._folder[label], record)
 
     def task(
         self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of an attribution task, as many of each class.
-
-        Parameters
-        ----------
-        n_per_class
-            Images of each class, drawn without replacement by `seed`; None for as many as the smallest class has.
-        classes
-            Of the task, by default all.
-
-        Returns
-        -------
-        images
-            uint8 `(n_classes * n_per_class, c, 32, 32)`.
-        labels
-            str `(n_classes * n_per_class,)`.
-        """
+        """Images and labels of an attribution task of the given classes, or of all; see `draw`."""
         return draw(self.pools(split, classes), n_per_class, seed=seed)
 
     def pools(self, split: str, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -167,20 +155,42 @@ class GMDataset:
 
 
 def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """As many of each class: rows `(classes * n_per_class, …)` and their labels; see `GMDataset.task`."""
+    """Draw as many rows of each class, without replacement; None for as many as the smallest class has.
+
+    Returns
+    -------
+    The rows, `(n_classes * n_per_class, …)`, and their classes, str `(n_classes * n_per_class,)`.
+
+    Raises
+    ------
+    InputError
+        A class has fewer rows.
+    """
     smallest = min(pools, key=lambda label: len(pools[label]))
     n = len(pools[smallest]) if n_per_class is None else n_per_class
     if not isinstance(n, int | np.integer) or not 1 <= n <= len(pools[smallest]):
-        raise InputError(
-            f"n_per_class: {n!r} images a class; a whole number from 1 to {len(pools[smallest])} expected, "
-            f"which is what class {smallest!r} has in this split"
-        )
+        expected = f"a whole number from 1 to {len(pools[smallest])}, the size of class {smallest!r}, expected"
+        raise InputError(f"n_per_class: {n!r} images a class; {expected}")
     rng = np.random.default_rng(seed)
     return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
 
 
 def load_gm(name: str | Path) -> GMDataset:
-    """A GM dataset: by its folder, or by name, then with what ships and what `manifpt zoo train` made."""
+    """A GM dataset by its folder, or by its name: then with the models that ship and those of ``manifpt zoo train``.
+
+    Raises
+    ------
+    InputError
+        No such dataset; a manifest that is malformed.
+
+    Examples
+    --------
+    >>> gm = load_gm("gm-fashion")
+    >>> gm.real, len(gm.models), gm.models["dcgan"]["family"]
+    ('fashion-mnist', 17, 'GAN')
+    >>> gm.preview("dcgan", 4).shape
+    (4, 1, 32, 32)
+    """
     if not isinstance(name, str | Path):
         raise InputError(f"GM dataset {name!r}: a name or a folder expected")
     homes = paths.data(), paths.home() / "gm"
@@ -191,6 +201,13 @@ def load_gm(name: str | Path) -> GMDataset:
     manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
     known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
     raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}")
+
+
+def _checked(folder: Path, record: dict) -> Path:
+    """Path of a file of a GM dataset; `InputError` unless its checksum is that of the record."""
+    path = folder / record["file"]
+    files.check_sha256(path, record["sha256"])
+    return path
 
 
 def read_manifest(folder: Path) -> dict:

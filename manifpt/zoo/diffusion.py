@@ -1,4 +1,4 @@
-r"""Score models; U-Nets, auto-encoder and scheduler from diffusers.
+r"""Score models; their U-Nets, auto-encoder and schedulers are those of diffusers.
 
 `ddpm` (Ho 2020) minimises :math:`\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x + \sqrt{1 -
 \bar\alpha_t}\,\varepsilon, t)\|^2` over 1,000 noise levels, spaced by a squared cosine (Nichol 2021), and is sampled by
@@ -11,46 +11,48 @@ adversarial part of its loss.
 
 .. math:: \sigma(t) = \sigma_\max (\sigma_\min / \sigma_\max)^{(1/t - 1) / (1/\epsilon - 1)}, \quad t \in [\epsilon, 1],
 
-draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips what
-it heads for. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change the
-resolution, shortcuts times 1/√2.
+draws times with uniform 1/t and is sampled by a second-order multistep solver (Lu 2022) in 25 steps, which clips the
+image that it predicts. Its network is like NCSN++ (Song 2021): Fourier features of log σ, residual blocks that change
+the resolution, shortcuts times 1/√2.
 """
 
-import itertools
 import math
-from functools import cache
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, EDMDPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from manifpt.nn.perceptual import Perceptual
-from manifpt.nn.training import Training
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
+WIDTHS = (24, 48, 96)  # of the U-Nets of pixels
 SAMPLING_STEPS = 25
 SIGMAS = (0.01, 50.0)  # of rve, the smallest and the largest
-SPREAD = 0.6  # standard deviation of images that rve counts with
+SPREAD = 0.6  # standard deviation of images that rve assumes
 LATENT = 4  # channels of ldm, at 8x8
 AUTOENCODER_STEPS = 1200  # of ldm's training
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
+NOISE = DDPMScheduler(**SCHEDULE)
 
 
-def unet(channels: int, **options) -> UNet2DModel:
-    """A small U-Net: three resolutions, group norm, swish, strided convolutions down, nearest upsampling."""
-    settings = {
-        "sample_size": 32,
-        "in_channels": channels,
-        "out_channels": channels,
-        "layers_per_block": 1,
-        "block_out_channels": (24, 48, 96),
-        "down_block_types": ("DownBlock2D",) * 3,
-        "up_block_types": ("UpBlock2D",) * 3,
-        "norm_num_groups": 8,
-        "add_attention": False,
-    }
-    network = UNet2DModel(**settings | options)
+def unet(channels: int, *widths: int, layers: int = 1, block: str = "{}Block2D", **options) -> UNet2DModel:
+    """A small U-Net with one resolution a width: group norm, swish, strided convolutions down, nearest upsampling.
+
+    `block` names the blocks, with ``Down`` and ``Up`` in the place of the braces.
+    """
+    network = UNet2DModel(
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=layers,
+        block_out_channels=widths,
+        down_block_types=(block.format("Down"),) * len(widths),
+        up_block_types=(block.format("Up"),) * len(widths),
+        norm_num_groups=8,
+        add_attention=False,
+        **options,
+    )
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):  # slow in bf16 on a CPU
             module.register_forward_pre_hook(lambda _, inputs: inputs[0].float())
@@ -63,20 +65,15 @@ def _predict(network: nn.Module, noisy: Tensor, times: Tensor) -> Tensor:
         return network(noisy.contiguous(memory_format=torch.channels_last), times).sample.float()
 
 
-@cache
-def _levels() -> DDPMScheduler:
-    return DDPMScheduler(**SCHEDULE)
-
-
 def _noise_error(network: nn.Module, clean: Tensor) -> Tensor:
     """Mean squared error of the predicted noise, at random times."""
     noise = torch.randn_like(clean)
     times = torch.randint(0, 1000, (len(clean),), device=clean.device)
-    return (_predict(network, _levels().add_noise(clean, noise, times), times) - noise).square().mean()
+    return (_predict(network, NOISE.add_noise(clean, noise, times), times) - noise).square().mean()
 
 
 def ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
-    """Run the reverse process from noise, deterministically; what it heads for is clipped to ±bound."""
+    """Run the reverse process from noise, deterministically; the image that it predicts is clipped to ±bound."""
     scheduler, x = DDIMScheduler(**SCHEDULE, clip_sample_range=bound), noise
     scheduler.set_timesteps(SAMPLING_STEPS)
     for time in scheduler.timesteps:
@@ -84,71 +81,51 @@ def ddim(network: nn.Module, noise: Tensor, bound: float) -> Tensor:
     return x
 
 
-def _descend(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-
-
 def ddpm(channels: int, device: torch.device) -> Generator:
-    """AdamW 1e-3; 32 images a step."""
-    network = unet(channels).to(device, memory_format=torch.channels_last)
+    """Diffusion of pixels, trained by AdamW 1e-3."""
+    network = unet(channels, *WIDTHS).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
 
     def update(images: Tensor, step: int) -> dict[str, float]:
-        loss = _noise_error(network, images)
-        _descend(network, optimiser, loss)
-        return {"loss": loss.item()}
+        return {"loss": descend(optimiser, _noise_error(network, images), clip=1.0)}
 
     def sample(network: nn.Module, n: int) -> Tensor:
         return ddim(network, torch.randn(n, channels, 32, 32, device=device), 1.0)
 
-    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    return Generator({"unet": network}, {"adam": optimiser}, update, "unet", sample=sample, decay=0.995)
 
 
 def rve(channels: int, device: torch.device) -> Generator:
-    """AdamW 1e-3; 32 images a step. Input and target have unit variance at every noise level (Karras 2022)."""
-    network = unet(
-        channels,
-        time_embedding_type="fourier",
-        down_block_types=("ResnetDownsampleBlock2D",) * 3,
-        up_block_types=("ResnetUpsampleBlock2D",) * 3,
-        mid_block_scale_factor=math.sqrt(2),
-    ).to(device, memory_format=torch.channels_last)
+    """Score matching over noise levels, trained by AdamW 1e-3.
+
+    Input and target have unit variance at every noise level (Karras 2022).
+    """
+    options = {"time_embedding_type": "fourier", "mid_block_scale_factor": math.sqrt(2)}
+    network = unet(channels, *WIDTHS, block="Resnet{}sampleBlock2D", **options)
+    network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    solver = EDMDPMSolverMultistepScheduler(*SIGMAS, SPREAD, sigma_schedule="exponential", thresholding=True)
     low, high = map(math.log, SIGMAS)
 
-    def scales(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the noisy image counts in the clean one, what the output counts, what the input is divided by."""
-        sigma = sigma[:, None, None, None]
-        total = (sigma.square() + SPREAD**2).sqrt()
-        return (SPREAD / total).square(), sigma * SPREAD / total, total
-
     def output(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
-        return sigma[:, None, None, None] * _predict(network, noisy / scales(sigma)[2], sigma)  # it divides by sigma
+        scaled = solver.precondition_inputs(noisy, sigma)
+        return sigma * _predict(network, scaled, sigma.flatten())  # the U-Net divides its output by sigma
 
     def update(images: Tensor, step: int) -> dict[str, float]:
-        sigma = (low + (high - low) * torch.rand(len(images), device=device)).exp()  # uniform 1/t: uniform log σ
-        noisy = images + sigma[:, None, None, None] * torch.randn_like(images)
-        kept, made, _ = scales(sigma)
-        loss = (output(network, noisy, sigma) - (images - kept * noisy) / made).square().mean()
-        _descend(network, optimiser, loss)
-        return {"loss": loss.item()}
+        sigma = (low + (high - low) * torch.rand(len(images), 1, 1, 1, device=device)).exp()  # uniform 1/t and log σ
+        noisy = images + sigma * torch.randn_like(images)
+        error = solver.precondition_outputs(noisy, output(network, noisy, sigma), sigma) - images
+        weight = solver.precondition_outputs(0.0, 1.0, sigma)  # of the network's output in the denoised image
+        return {"loss": descend(optimiser, (error / weight).square().mean(), clip=1.0)}
 
     def sample(network: nn.Module, n: int) -> Tensor:
-        sigmas = [*torch.linspace(high, low, SAMPLING_STEPS, device=device).exp(), torch.tensor(0.0)]
-        x, before = sigmas[0] * torch.randn(n, channels, 32, 32, device=device), None
-        for now, then in itertools.pairwise(sigmas):
-            kept, made, _ = scales(now.expand(n))
-            clean = (kept * x + made * output(network, x, now.expand(n))).clamp(-1, 1)
-            ahead = clean if before is None else 1.5 * clean - 0.5 * before  # second order, as steps in log σ are equal
-            x, before = (then / now) * x + (1 - then / now) * (ahead if then else clean), clean
+        solver.set_timesteps(SAMPLING_STEPS)
+        x = solver.sigmas[0] * torch.randn(n, channels, 32, 32, device=device)
+        for time, sigma in zip(solver.timesteps, solver.sigmas[:-1], strict=True):
+            x = solver.step(output(network, x, sigma.to(device).expand(n, 1, 1, 1)), time, x).prev_sample
         return x
 
-    task = Training({"unet": network}, {"adam": optimiser}, update, "unet", decay=0.995, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    return Generator({"unet": network}, {"adam": optimiser}, update, "unet", sample=sample, decay=0.995)
 
 
 class LatentDiffusion(nn.Module):
@@ -166,9 +143,7 @@ class LatentDiffusion(nn.Module):
             norm_num_groups=8,
             mid_block_add_attention=False,
         )
-        self.unet = unet(LATENT, sample_size=8, block_out_channels=(48, 72), down_block_types=("DownBlock2D",) * 2,
-                         up_block_types=("UpBlock2D",) * 2, layers_per_block=2)  # fmt: skip
-
+        self.unet = unet(LATENT, 48, 72, layers=2)
         self.scale = nn.Buffer(torch.ones(()))
 
     def encode(self, images: Tensor) -> Tensor:
@@ -183,9 +158,10 @@ class LatentDiffusion(nn.Module):
 
 
 def ldm(channels: int, device: torch.device) -> Generator:
-    """AdamW 1e-3; first the auto-encoder (L1, perceptual distance, a little KL), then diffusion of its latents.
+    """Latent diffusion, trained by AdamW 1e-3.
 
-    32 images a step, 64 in the second part.
+    First the auto-encoder learns (L1, perceptual distance, a little KL), from 32 images a step; then the diffusion of
+    its latents, from 64.
     """
     model = LatentDiffusion(channels).to(device, memory_format=torch.channels_last)
     perceptual = Perceptual().to(device)
@@ -202,19 +178,15 @@ def ldm(channels: int, device: torch.device) -> Generator:
                 decoded = model.autoencoder.decode(posterior.sample()).sample.float()
             distance = perceptual(decoded, images).mean()
             error, kl = (decoded - images).abs().mean(), posterior.kl().mean() / posterior.mean[0].numel()
-            _descend(model.autoencoder, optimisers["autoencoder"], error + distance + 1e-2 * kl)
+            descend(optimisers["autoencoder"], error + distance + 1e-2 * kl, clip=1.0)
             return {"L1": error.item(), "perceptual": distance.item(), "KL": kl.item()}
         with torch.no_grad():
             if step == AUTOENCODER_STEPS:
                 model.scale.copy_(1 / model.encode(images).std())  # unit variance, as the noise schedule expects
             latents = model.encode(images)
-        loss = _noise_error(model.unet, latents)
-        _descend(model.unet, optimisers["unet"], loss)
-        return {"loss": loss.item()}
+        return {"loss": descend(optimisers["unet"], _noise_error(model.unet, latents), clip=1.0)}
 
     def sample(model: LatentDiffusion, n: int) -> Tensor:
         return model.decode(ddim(model.unet, torch.randn(n, LATENT, 8, 8, device=device), 3.0))
 
-    return Generator(
-        Training({"model": model}, optimisers, update, "model", decay=0.995, anneal=True), sample, batch_size=64
-    )
+    return Generator({"model": model}, optimisers, update, "model", sample=sample, decay=0.995, batch_size=64)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -23,7 +23,7 @@ TEMPERATURE = 0.7
 
 
 class Step(nn.Module):
-    """Actnorm, invertible 1x1 convolution, affine coupling, on c channels."""
+    """Actnorm, invertible 1x1 convolution and affine coupling of c channels, an even number."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -36,10 +36,8 @@ class Step(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(WIDTH, WIDTH, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(WIDTH, 2 * (c - c // 2), 3, padding=1),
+            _zeros(nn.Conv2d(WIDTH, c, 3, padding=1)),
         )
-        nn.init.zeros_(self.coupling[-1].weight)
-        nn.init.zeros_(self.coupling[-1].bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`(n, c, h, w)` to the same shape and the log-determinant `(n,)`."""
@@ -47,7 +45,7 @@ class Step(nn.Module):
             self._initialise(x)
         x = (x + self.shift) * self.log_scale.exp()
         x = F.conv2d(x, self.mix[:, :, None, None])
-        kept, changed = x.split((x.shape[1] // 2, x.shape[1] - x.shape[1] // 2), dim=1)
+        kept, changed = x.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         log_det = self.log_scale.sum() + torch.linalg.slogdet(self.mix)[1]
         log_det = x.shape[2] * x.shape[3] * log_det + log_scale.sum((1, 2, 3))
@@ -55,7 +53,7 @@ class Step(nn.Module):
 
     def inverse(self, x: Tensor) -> Tensor:
         """What `forward` made `x` of."""
-        kept, changed = x.split((x.shape[1] // 2, x.shape[1] - x.shape[1] // 2), dim=1)
+        kept, changed = x.chunk(2, dim=1)
         log_scale, shift = self._coupled(kept)
         x = torch.cat([kept, changed * (-log_scale).exp() - shift], dim=1)
         x = F.conv2d(x, self.mix.inverse()[:, :, None, None])
@@ -82,11 +80,7 @@ class Glow(nn.Module):
         self.channels = channels
         widths = [channels * 4 * 2**level for level in range(LEVELS)]
         self.levels = nn.ModuleList(nn.ModuleList(Step(c) for _ in range(STEPS)) for c in widths)
-        leaving = [c // 2 for c in widths[:-1]]
-        self.priors = nn.ModuleList(nn.Conv2d(c, 2 * c, 3, padding=1) for c in leaving)
-        for prior in self.priors:
-            nn.init.zeros_(prior.weight)
-            nn.init.zeros_(prior.bias)
+        self.priors = nn.ModuleList(_zeros(nn.Conv2d(c // 2, c, 3, padding=1)) for c in widths[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """log p `(n,)` in nats of images in [-0.5, 0.5]."""
@@ -117,18 +111,24 @@ class Glow(nn.Module):
         return x
 
 
+def _zeros(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def _normal(z: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
     log_p = -0.5 * ((z - mean) * (-log_sd).exp()).square() - log_sd - 0.5 * math.log(2 * math.pi)
     return log_p.sum((1, 2, 3))
 
 
-def sample(glow: Glow, n: int) -> Tensor:
-    """n images at temperature 0.7; what dequantisation added within a grey level is taken off again."""
+def sample_glow(glow: Glow, n: int) -> Tensor:
+    """n images at temperature 0.7, rounded down to the grey level to which dequantisation had added its noise."""
     return (256 * (glow.generate(n) + 0.5)).floor() / 127.5 - 1
 
 
 def glow(channels: int, device: torch.device) -> Generator:
-    """Adam 1e-3; uniform dequantisation; 32 images a step."""
+    """Glow, trained by Adam 1e-3 on uniformly dequantised images."""
     network = Glow(channels).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     nats = channels * 32 * 32 * math.log(2)
@@ -136,12 +136,6 @@ def glow(channels: int, device: torch.device) -> Generator:
     def update(images: Tensor, step: int) -> dict[str, float]:
         noise = torch.rand_like(images) / 256
         x = (images + 1) * (255 / 512) - 0.5 + noise
-        loss = -network(x).mean() / nats + 8
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        return {"bits per dimension": loss.item()}
+        return {"bits per dimension": descend(optimiser, -network(x).mean() / nats + 8, clip=1.0)}
 
-    task = Training({"glow": network}, {"adam": optimiser}, update, "glow", decay=0.998, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    return Generator({"glow": network}, {"adam": optimiser}, update, "glow", sample=sample_glow)

@@ -6,14 +6,14 @@ Pixels follow a discretised logistic distribution; samples are its means. The KL
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
+from manifpt.nn.train import descend
 from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
 
@@ -24,44 +24,38 @@ WARM_UP = 500  # steps
 Posterior = Callable[[Tensor], Tensor]  # state of the decoder to moments, `(n, 2 * LATENT, h, w)`
 
 
+def _normed(inner: int, outer: int, *, bias: bool = True) -> tuple[nn.Module, ...]:
+    return nn.BatchNorm2d(inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1, bias=bias)
+
+
+def _by_size(make: Callable[[int], nn.Module], sizes: Iterable[int] = WIDTHS) -> nn.ModuleDict:
+    return nn.ModuleDict({str(size): make(size) for size in sizes})
+
+
 class Cell(nn.Module):
-    """Residual cell: batch norm and swish before each of two convolutions, squeeze and excitation after."""
+    """Residual cell, which keeps the shape: batch norm, swish and convolution, twice; squeeze and excitation."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.BatchNorm2d(width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
+        self.body = nn.Sequential(*_normed(width, width, bias=False), *_normed(width, width))
         self.gate = nn.Sequential(nn.Linear(width, width // 4), nn.ReLU(), nn.Linear(width // 4, width), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
         y = self.body(x)
         return x + 0.1 * y * self.gate(y.mean((2, 3)))[:, :, None, None]
 
 
-class Decoder(nn.Module):
+class HierarchicalDecoder(nn.Module):
     """From 4x4 to 32x32, a latent at each group on the way."""
 
     def __init__(self, channels: int):
         super().__init__()
         sizes, widths = list(WIDTHS), list(WIDTHS.values())
         self.start = nn.Parameter(torch.zeros(widths[0], 4, 4))
-        self.groups = nn.ModuleDict({str(s): nn.ModuleList(Group(WIDTHS[s]) for _ in range(GROUPS[s])) for s in sizes})
-        self.up = nn.ModuleDict({str(s): nn.Conv2d(WIDTHS[s // 2], WIDTHS[s], 3, padding=1) for s in sizes[1:]})
-        self.head = nn.Sequential(
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(widths[-1], 32, 3, padding=1),
-            Cell(32),
-            nn.BatchNorm2d(32),
-            nn.SiLU(),
-            nn.Conv2d(32, 2 * channels, 3, padding=1),
-        )
+        self.groups = _by_size(lambda size: nn.ModuleList(Group(WIDTHS[size]) for _ in range(GROUPS[size])))
+        self.up = _by_size(lambda size: nn.Conv2d(WIDTHS[size // 2], WIDTHS[size], 3, padding=1), sizes[1:])
+        enlarged = nn.Upsample(scale_factor=2), nn.Conv2d(widths[-1], 32, 3, padding=1)
+        self.head = nn.Sequential(*enlarged, Cell(32), *_normed(32, 2 * channels))
 
     def forward(self, n: int, posteriors: Mapping[str, list[Posterior]] | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and log-scale of the pixels of n images, `(n, c, 32, 32)`, and the KL term `(n,)`.
@@ -101,25 +95,16 @@ class Group(nn.Module):
         return self.cell(self.merge(torch.cat([x, z.to(x.dtype)], dim=1))), kl
 
 
-class Encoder(nn.Module):
+class HierarchicalEncoder(nn.Module):
     """From 32x32 to 4x4; its state at a resolution goes into the posteriors there."""
 
     def __init__(self, channels: int):
         super().__init__()
         sizes = list(WIDTHS)
         self.stem = nn.Conv2d(channels, WIDTHS[sizes[-1]], 4, 2, 1)
-        self.cells = nn.ModuleDict({str(size): Cell(WIDTHS[size]) for size in sizes})
-        self.down = nn.ModuleDict(
-            {str(size): nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1) for size in sizes[:-1]}
-        )
-        self.posteriors = nn.ModuleDict(
-            {
-                str(size): nn.ModuleList(
-                    nn.Conv2d(2 * WIDTHS[size], 2 * LATENT, 3, padding=1) for _ in range(GROUPS[size])
-                )
-                for size in sizes
-            }
-        )
+        self.cells = _by_size(lambda size: Cell(WIDTHS[size]))
+        self.down = _by_size(lambda size: nn.Conv2d(WIDTHS[2 * size], WIDTHS[size], 4, 2, 1), sizes[:-1])
+        self.posteriors = _by_size(lambda size: nn.ModuleList(_posterior(size) for _ in range(GROUPS[size])))
 
     def forward(self, images: Tensor) -> dict[str, list[Posterior]]:
         """Resolution to one function a group: the decoder's state to the posterior's moments beside the prior's."""
@@ -129,6 +114,10 @@ class Encoder(nn.Module):
             x = self.cells[size](x)
             posteriors[size] = [partial(_moments, x, layer) for layer in self.posteriors[size]]
         return posteriors
+
+
+def _posterior(size: int) -> nn.Conv2d:
+    return nn.Conv2d(2 * WIDTHS[size], 2 * LATENT, 3, padding=1)
 
 
 def _moments(evidence: Tensor, layer: nn.Module, x: Tensor) -> Tensor:
@@ -150,14 +139,9 @@ def logistic_nll(images: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return -log_p.sum((1, 2, 3))
 
 
-def sample(decoder: Decoder, n: int) -> Tensor:
-    """n means of the pixels' distribution, latents drawn from the priors."""
-    return decoder(n)[0]
-
-
 def nvae(channels: int, device: torch.device) -> Generator:
-    """Adamax 2e-3; 32 images a step."""
-    network = nn.ModuleDict({"encoder": Encoder(channels), "decoder": Decoder(channels)})
+    """NVAE, trained by Adamax 2e-3."""
+    network = nn.ModuleDict({"encoder": HierarchicalEncoder(channels), "decoder": HierarchicalDecoder(channels)})
     network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adamax(network.parameters(), 2e-3)
 
@@ -165,12 +149,11 @@ def nvae(channels: int, device: torch.device) -> Generator:
         with autocast(device):
             mean, log_scale, kl = network["decoder"](len(images), network["encoder"](images))
         nll, kl = logistic_nll(images, mean, log_scale).mean(), kl.mean()
-        optimiser.zero_grad(set_to_none=True)
-        (nll + min(1.0, step / WARM_UP) * kl).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1000.0)
-        optimiser.step()
+        descend(optimiser, nll + min(1.0, step / WARM_UP) * kl, clip=1000.0)
         bits = images[0].numel() * math.log(2)
         return {"bits per dimension": (nll.item() + kl.item()) / bits, "KL": kl.item() / bits}
 
-    task = Training(dict(network), {"adamax": optimiser}, update, "decoder", decay=0.995, anneal=True)
-    return Generator(task, sample, batch_size=32)
+    def sample(decoder: nn.Module, n: int) -> Tensor:
+        return decoder(n)[0]  # the means of the pixels' distributions
+
+    return Generator(dict(network), {"adamax": optimiser}, update, "decoder", sample=sample, decay=0.995)

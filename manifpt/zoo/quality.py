@@ -1,4 +1,4 @@
-"""How good samples are: beside held-out reals, beside two yardsticks, and whether they copy the training images."""
+"""Quality of samples: scores against held-out reals, the same of two yardsticks, and copies of training images."""
 
 from functools import cache
 
@@ -48,7 +48,7 @@ def copies(images: np.ndarray, real: str) -> float:
 
 
 def yardsticks(real: str, *, seed: int = 0) -> dict:
-    """`quality` of other held-out reals, and of samples of a Gaussian with the training images' leading covariance."""
+    """`quality` of other held-out reals, and of `pca_gaussian`."""
     return {"real": quality(_held_out(real)[N:], real), "pca-gaussian": quality(pca_gaussian(real, N, seed=seed), real)}
 
 

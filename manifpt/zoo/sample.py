@@ -1,6 +1,5 @@
-"""Images from a checkpoint: one seed gives one set of images on one machine."""
+"""Images from a checkpoint: on one machine, one seed gives one set of images."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from manifpt.utils import files
+from manifpt.utils.arrays import to_uint8
 from manifpt.utils.compute import pick_device, seeded
 from manifpt.utils.errors import InputError
 from manifpt.zoo import models
@@ -16,7 +16,7 @@ from manifpt.zoo.base import Generator
 BATCH = 100
 
 
-def sample(
+def sample_images(
     checkpoint: Path | str, n: int, *, seed: int = 0, first: int = 0, device: str = "auto", progress: bool = True
 ) -> np.ndarray:
     """Draw images `first` to `n` from the model of a checkpoint.
@@ -34,32 +34,34 @@ def sample(
     """
     if not isinstance(n, int | np.integer) or n <= first:
         raise InputError(f"n must be at least {first + 1}, not {n!r}; a whole number expected")
-    recipe, network, settings = load(checkpoint, device=device)
-    batches = _watch(range(first // BATCH, -(-n // BATCH)), settings["model"], progress)
-    images = np.concatenate([_batch(recipe, network, seed, number) for number in batches])
+    generator, network, settings = load_checkpoint(checkpoint, device=device)
+    batches, hidden = range(first // BATCH, -(-n // BATCH)), None if progress else True
+    bar = tqdm(batches, f"sample {settings['model']}", unit_scale=BATCH, unit="image", disable=hidden)
+    images = np.concatenate([_draw_batch(generator, network, seed, number) for number in bar])
     return images[first % BATCH :][: n - first]
 
 
-def load(checkpoint: Path | str, *, device: str = "auto") -> tuple[Generator, torch.nn.Module, dict]:
-    """The recipe, the network in evaluation mode and the settings of a checkpoint; `InputError` if it is none."""
+def load_checkpoint(checkpoint: Path | str, *, device: str = "auto") -> tuple[Generator, torch.nn.Module, dict]:
+    """The generator of a checkpoint, its averaged network in evaluation mode, and its settings.
+
+    Raises
+    ------
+    InputError
+        The file is not a checkpoint of a model of the zoo.
+    """
     tensors, settings = files.load_tensors(checkpoint)
-    where = pick_device(device)
     entry = models.entry(settings.get("model"))
-    with seeded(0):  # the initial weights do not matter; the global generators stay as they are
-        recipe = entry.make(settings["channels"], where)
-    network = recipe.task.average.module
+    with seeded(0):  # the initial weights do not matter; the global random generators stay as they are
+        generator = entry.make(settings["channels"], pick_device(device))
+    network = generator.average.module
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: not the weights of {settings['model']!r}; train it anew") from error
-    return recipe, network.eval(), settings
+    return generator, network.eval(), settings
 
 
-def _watch(batches: range, name: str, progress: bool) -> Iterator[int]:
-    return tqdm(batches, desc=f"sample {name}", unit_scale=BATCH, unit="image", disable=None if progress else True)
-
-
-def _batch(recipe, network: torch.nn.Module, seed: int, number: int) -> np.ndarray:
+def _draw_batch(generator: Generator, network: torch.nn.Module, seed: int, number: int) -> np.ndarray:
     with torch.no_grad(), seeded(seed, number):
-        images = recipe.sample(network, BATCH).float().cpu()
-    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+        images = generator.sample(network, BATCH).float().cpu()
+    return to_uint8(images, low=-1).numpy()

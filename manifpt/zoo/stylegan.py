@@ -8,15 +8,14 @@ mixing.
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manifpt.nn.training import Training
-from manifpt.utils.compute import autocast
 from manifpt.zoo.base import Generator
-from manifpt.zoo.gan import descend, frozen
+from manifpt.zoo.gan import adversarial, input_gradient
 
 LATENT = 256  # of z and of w
 WIDTHS = {4: 96, 8: 64, 16: 32, 32: 16}  # resolution: channels
@@ -25,7 +24,10 @@ R1_EVERY = 16  # steps
 
 
 class Linear(nn.Module):
-    """Equalised learning rate: weights of standard deviation 1/rate, scaled by rate/√inputs when used."""
+    """Linear layer `(n, inner)` to `(n, outer)`, with equalised learning rate.
+
+    Its weights have standard deviation 1/rate and are scaled by rate/√inputs when they are used.
+    """
 
     def __init__(self, inner: int, outer: int, *, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -34,12 +36,11 @@ class Linear(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner)` to `(n, outer)`."""
         return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
 
 
 class Conv(nn.Module):
-    """Convolution with equalised learning rate."""
+    """Convolution `(n, inner, h, w)` to `(n, outer, h, w)` with equalised learning rate."""
 
     def __init__(self, inner: int, outer: int, size: int):
         super().__init__()
@@ -51,7 +52,6 @@ class Conv(nn.Module):
         return self.weight / math.sqrt(self.weight[0].numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, inner, h, w)` to `(n, outer, h, w)`."""
         return F.conv2d(x, self.scaled(), self.bias, padding=self.weight.shape[-1] // 2)
 
 
@@ -63,14 +63,14 @@ class StyledConv(Conv):
         self.style = Linear(LATENT, inner, bias=1.0)
         self.strength = None if image else nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """`(n, inner, h, w)` and w `(n, 256)` to `(n, outer, h, w)`."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`(n, inner, h, w)` and w `(n, 256)` to `(n, outer, h, w)`; noise `(1, 1, h, w)` is drawn if not given."""
         style, weight = self.style(w).float(), self.scaled()
         x = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=self.weight.shape[-1] // 2)
         if self.strength is None:
             return x + self.bias[:, None, None].to(x.dtype)
         power = style.square() @ weight.square().sum((2, 3)).t()  # (n, outer)
-        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device)
+        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device) if noise is None else noise
         x = x * (power + 1e-8).rsqrt()[:, :, None, None].to(x.dtype)
         x = x + (self.strength * noise + self.bias[:, None, None]).to(x.dtype)
         return _activate(x)
@@ -96,12 +96,13 @@ class StyleGenerator(nn.Module):
             w = _activate(layer(w))
         return w.float()
 
-    def synthesis(self, w: Tensor) -> Tensor:
-        """w `(n, 256)` to images; the noise comes from torch's default generator."""
-        x = self.second[0](self.start.expand(len(w), -1, -1, -1), w)
+    def synthesis(self, w: Tensor, noise: Iterable[Tensor | None] = itertools.repeat(None)) -> Tensor:
+        """w `(n, 256)` to images; `noise` of each convolution in turn, by default from torch's default generator."""
+        noise = iter(noise)
+        x = self.second[0](self.start.expand(len(w), -1, -1, -1), w, next(noise))
         image = self.to_image[0](x, w)
         for first, second, to_image in zip(self.first, self.second[1:], self.to_image[1:], strict=True):
-            x = second(first(upsample(x), w), w)
+            x = second(first(upsample(x), w, next(noise)), w, next(noise))
             image = upsample(image) + to_image(x, w)
         return image
 
@@ -110,7 +111,7 @@ class StyleGenerator(nn.Module):
         return self.synthesis(self.map(z))
 
 
-class Discriminator(nn.Module):
+class StyleDiscriminator(nn.Module):
     """Images to logits `(n,)`: residual blocks, then the batch's standard deviation as one more channel."""
 
     def __init__(self, channels: int):
@@ -151,37 +152,13 @@ def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-def sample(generator: StyleGenerator, n: int) -> Tensor:
-    """n images from standard normal latents, without truncation."""
-    return generator(torch.randn(n, LATENT, device=generator.start.device))
-
-
 def stylegan2(channels: int, device: torch.device) -> Generator:
-    """Adam 2e-3, betas (0, 0.99); 32 images a step."""
-    players = StyleGenerator(channels), Discriminator(channels)
-    generator, discriminator = (player.to(device, memory_format=torch.channels_last) for player in players)
-    g_optimiser, d_optimiser = (torch.optim.Adam(player.parameters(), 2e-3, (0.0, 0.99)) for player in players)
+    """StyleGAN2, trained by Adam 2e-3 with betas (0, 0.99); it samples without truncation."""
 
-    def update(real: Tensor, step: int) -> dict[str, float]:
-        with autocast(device):
-            fake = generator(torch.randn(len(real), LATENT, device=device))
-            d_loss = F.softplus(-discriminator(real).float()) + F.softplus(discriminator(fake.detach()).float())
-        d_loss = d_loss.mean()
-        if step % R1_EVERY == 0:
-            d_loss = d_loss + R1_EVERY * GAMMA / 2 * _r1(discriminator, real)
-        descend(d_optimiser, d_loss)
-        with autocast(device), frozen(discriminator):
-            g_loss = F.softplus(-discriminator(fake).float()).mean()
-        descend(g_optimiser, g_loss)
-        return {"D": d_loss.item(), "G": g_loss.item()}
+    def r1(discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor | float:
+        if step % R1_EVERY:
+            return 0.0
+        return R1_EVERY * GAMMA / 2 * input_gradient(discriminator, real).square().sum((1, 2, 3)).mean()
 
-    modules = {"generator": generator, "discriminator": discriminator}
-    task = Training(modules, {"G": g_optimiser, "D": d_optimiser}, update, "generator", decay=0.998, anneal=True)
-    return Generator(task, sample, batch_size=32)
-
-
-def _r1(discriminator: Discriminator, real: Tensor) -> Tensor:
-    real = real.detach().requires_grad_()
-    with autocast(real.device):
-        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
+    players = StyleGenerator(channels), StyleDiscriminator(channels)
+    return adversarial(players, device, "logistic", penalty=r1, latent=LATENT, rates=(2e-3, 2e-3), betas=(0.0, 0.99))

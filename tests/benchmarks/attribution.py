@@ -20,8 +20,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from manifpt.attribution import Attributor
-from manifpt.nn.classifiers import NETWORKS, Pointwise, build
-from manifpt.nn.recipes import RECIPES
+from manifpt.nn.classifiers import NETWORKS, SCHEDULES, Pointwise, build_classifier
 
 CLASSES = 5
 
@@ -38,16 +37,16 @@ def plain(options, seed, data):
     """The loop that one writes first; the trained network."""
     x, y = (torch.from_numpy(part) for part in data)
     mean, sd = x.mean((0, 2, 3))[:, None, None], x.std((0, 2, 3))[:, None, None]  # (c, 1, 1)
-    network = build(options.network, classes=CLASSES, mean=mean, sd=sd, seed=seed)
+    network = build_classifier(options.network, classes=CLASSES, mean=mean, sd=sd, seed=seed)
     network.to(memory_format=torch.contiguous_format)
     for module in network.modules():
         if isinstance(module, Pointwise):
             module.__class__ = nn.Conv2d
-    recipe = RECIPES["short"]
+    recipe = SCHEDULES["short"]
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     rows = np.concatenate([recipe.rows(len(x), seed=seed, epoch=epoch + 1) for epoch in range(options.epochs)])
     for step, some in enumerate(rows):
-        optimiser.param_groups[0]["lr"] = options.learning_rate * recipe.factor((step + 0.5) / len(rows))
+        optimiser.param_groups[0]["lr"] = options.learning_rate * recipe.factor(step, len(rows))
         optimiser.zero_grad()
         cross_entropy(network(x[some]), y[some]).backward()
         optimiser.step()

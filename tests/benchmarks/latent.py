@@ -11,7 +11,7 @@ import json
 import statistics
 import time
 
-from manifpt.latent.adam import LatentEstimator
+from manifpt.latent import adam
 from manifpt.latent.fingerprinter import LatentFingerprinter
 from manifpt.latent.generators import load_generator
 
@@ -27,8 +27,8 @@ def main():
     images = fingerprinter.embed("benchmark", options.images)
     seconds, phi = {}, {}
     for _ in range(options.repeats):
-        for name, rows in (("batch", options.images * options.starts), ("one", 1)):
-            estimator = LatentEstimator(fingerprinter, starts=options.starts, steps=options.steps, rows=rows)
+        for name, adam.ROWS in (("batch", options.images * options.starts), ("one", 1)):
+            estimator = adam.AdamEstimator(fingerprinter, starts=options.starts, steps=options.steps)
             started = time.process_time()
             phi[name] = estimator.estimate(images).phi
             seconds.setdefault(name, []).append(time.process_time() - started)

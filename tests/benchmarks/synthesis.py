@@ -17,7 +17,7 @@ import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from manifpt.data.real import load_real
-from manifpt.synthesis.models import architectures, build
+from manifpt.synthesis.models import architectures, build_synthetic_model
 from manifpt.synthesis.train import BATCH, RATE
 from manifpt.utils.compute import autocast, fast_bf16
 
@@ -26,7 +26,7 @@ def one_by_one(architecture, batches, models, enabled):
     """Seconds for a model."""
     started = time.process_time()
     for seed in range(models):
-        model = build(architecture, seed=seed).to(memory_format=torch.channels_last)
+        model = build_synthetic_model(architecture, seed=seed).to(memory_format=torch.channels_last)
         optimiser = torch.optim.Adam(model.parameters(), RATE)
         for batch in batches:
             with autocast(batch.device) if enabled else torch.autocast("cpu", enabled=False):
@@ -40,10 +40,10 @@ def one_by_one(architecture, batches, models, enabled):
 def stacked(architecture, batches, models):
     """Seconds for a model, all of them in one call a step."""
     started = time.process_time()
-    weights, buffers = stack_module_state([build(architecture, seed=seed) for seed in range(models)])
+    weights, buffers = stack_module_state([build_synthetic_model(architecture, seed=seed) for seed in range(models)])
     weights = {name: tensor.detach() for name, tensor in weights.items()}
     optimiser = torch.optim.Adam(weights.values(), RATE)
-    skeleton = build(architecture, seed=0).to("meta")
+    skeleton = build_synthetic_model(architecture, seed=0).to("meta")
 
     def loss(weights, buffers, batch):
         given = functional_call(skeleton, (weights, buffers), (batch,))

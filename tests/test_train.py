@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
 import torch
@@ -11,10 +10,9 @@ from resumable import Killed, batches, run, toy_task
 from safetensors.torch import load_file
 from torch import nn
 
-from manifpt.nn import pretrained, training
-from manifpt.nn.training import Training, random_batches
+from manifpt.nn import train as loop
+from manifpt.nn.train import late_decay, linear_decay, random_batches, run_training, state_path
 from manifpt.utils import files
-from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 7
@@ -32,7 +30,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("fatal", range(STEPS))
 def test_run_that_dies_and_goes_on_equals_one_that_does_not(tmp_path, monkeypatch, fatal):
-    monkeypatch.setattr(training, "SAVE_EVERY", 0)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
     whole = run(tmp_path / "whole").state()
     with pytest.raises(Killed):
         run(tmp_path / "parts", batches(fatal))
@@ -49,7 +47,7 @@ def test_run_goes_on_from_its_last_save(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole").state()
     clock = iter([0.0, *(100.0 * (step >= 3) for step in range(100))])
     with monkeypatch.context() as patch:
-        patch.setattr(training.time, "monotonic", lambda: next(clock))
+        patch.setattr(loop.time, "monotonic", lambda: next(clock))
         with pytest.raises(Killed):
             run(tmp_path / "parts", batches(6))
     (state,) = (tmp_path / "parts").iterdir()
@@ -68,10 +66,10 @@ def test_finished_run_takes_no_further_step_and_keeps_its_seconds(tmp_path):
         return images
 
     task = toy_task()
-    options = {"steps": 5, "seed": 0, "settings": {}, "folder": tmp_path}
-    assert training.train(task, slow, **options) >= 0.1
+    options = {"steps": 5, "seed": 0, "path": tmp_path / "state.safetensors"}
+    assert run_training(task, slow, **options) >= 0.1
     other = toy_task(seed=9)
-    assert training.train(other, batches(0), **options) >= 0.1
+    assert run_training(other, batches(0), **options) >= 0.1
     assert same(other.state(), task.state())
 
 
@@ -83,8 +81,8 @@ def test_result_is_the_moving_average(tmp_path, monkeypatch):
         update(self, module)
         seen.append({key: tensor.clone() for key, tensor in module.state_dict().items()})
 
-    update = training.AveragedModel.update_parameters
-    monkeypatch.setattr(training.AveragedModel, "update_parameters", note)
+    update = loop.AveragedModel.update_parameters
+    monkeypatch.setattr(loop.AveragedModel, "update_parameters", note)
     task = run(tmp_path, steps=3)
     average = task.average.module.state_dict()
     for key in ("0.weight", "1.running_mean"):
@@ -92,19 +90,43 @@ def test_result_is_the_moving_average(tmp_path, monkeypatch):
         torch.testing.assert_close(average[key], expected)
 
 
-def test_rates_fall_to_zero_in_the_second_half(tmp_path):
-    task, rates = toy_task(), []
-    (optimiser,) = task.optimisers.values()
-    first = optimiser.param_groups[0]["lr"]
-    task.anneal, update = True, task.update
+@pytest.mark.parametrize("first", [0, 3])
+def test_rates_are_the_first_ones_times_the_factor(tmp_path, monkeypatch, first):
+    """Also after a kill, and where an optimiser rests."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
+    rates = []
 
-    def note(images, step):
-        rates.append(optimiser.param_groups[0]["lr"] / first)
-        return update(images, step)
+    def noted(fatal=None):
+        task = toy_task()
+        task.factor, (optimiser,), update = late_decay, task.optimisers.values(), task.update
+        resting = torch.optim.SGD(task.modules["network"].parameters(), 0.5)
+        task.optimisers["resting"] = resting
 
-    task.update = note
-    training.train(task, batches(), steps=8, seed=0, settings={}, folder=tmp_path)
-    assert rates == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+        def note(images, step):
+            if step == fatal:
+                raise Killed
+            rates.append((optimiser.param_groups[0]["lr"], resting.param_groups[0]["lr"]))
+            return update(images, step)
+
+        task.update = note
+        return task
+
+    options = {"steps": 8, "seed": 0, "path": tmp_path / "state.safetensors"}
+    with pytest.raises(Killed):
+        run_training(noted(fatal=first), batches(), **options)
+    run_training(noted(), batches(), **options)
+    factors = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert rates == [(1e-2 * factor, 0.5 * factor) for factor in factors]
+
+
+def test_rates_agree_with_the_schedulers_of_torch():
+    """Up to the rounding of theirs, which multiply the rate before."""
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1e-3)
+    torchs = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=700)
+    for step in range(700):
+        assert optimiser.param_groups[0]["lr"] == pytest.approx(1e-3 * linear_decay(step, 700), rel=1e-9)
+        optimiser.step()
+        torchs.step()
 
 
 @pytest.mark.parametrize("other", [{"steps": STEPS + 1}, {"settings": {"steps": STEPS, "rate": 2}}])
@@ -125,12 +147,28 @@ def test_seed_decides_and_the_global_generator_does_not(tmp_path):
     assert not same(run(tmp_path / "other", seed=1).state(), first)
 
 
-def test_damaged_state_is_named(tmp_path):
-    run(tmp_path)
+@pytest.mark.parametrize("kept", [0, 7, 200, -100])
+def test_damaged_state_is_named_and_put_aside_and_the_training_starts_anew(tmp_path, caplog, kept):
+    whole = run(tmp_path).state()
     (state,) = tmp_path.iterdir()
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(InputError, match=state.name):
-        run(tmp_path)
+    damaged = state.read_bytes()[:kept]
+    state.write_bytes(damaged)
+    taken = []
+    assert same(run(tmp_path, batches(taken=taken)).state(), whole)
+    assert taken == list(range(STEPS))
+    assert str(state) in caplog.text
+    assert state.with_suffix(".damaged").read_bytes() == damaged
+    assert same(load_file(state), whole)
+
+
+def test_changed_code_does_not_continue_an_old_state(tmp_path, monkeypatch):
+    """The name of a state depends on the module of the training's steps."""
+    task = toy_task()
+    assert state_path(tmp_path, {}, task) == state_path(tmp_path, {}, toy_task())
+    assert state_path(tmp_path, {}, task) != state_path(tmp_path, {"rate": 2}, task)
+    before = state_path(tmp_path, {}, task)
+    monkeypatch.setattr(task.update, "__module__", "oracles")
+    assert state_path(tmp_path, {}, task) != before
 
 
 def test_random_batches_are_pixels_between_minus_one_and_one():
@@ -143,10 +181,10 @@ def test_random_batches_are_pixels_between_minus_one_and_one():
 CHILD = """
 import sys, torch
 from pathlib import Path
-from manifpt.nn import training
+from manifpt.nn import train
 from resumable import run
 torch.set_num_threads(1)
-training.SAVE_EVERY = 0
+train.SAVE_EVERY = 0
 run(Path(sys.argv[1]), steps=10**9, settings={"run": 1})
 """
 
@@ -168,26 +206,3 @@ def test_killed_process_goes_on_bit_for_bit(tmp_path):
     assert taken == list(range(first, first + 9))
     assert list(parts.iterdir()) == [state]
     assert same(task.state(), run(tmp_path / "whole", steps=first + 9, settings=settings).state())
-
-
-def test_networks_of_two_real_sets_are_kept_apart(noise):
-    """Found by name, else by the images they were trained on; the images' order and shape count."""
-    build = partial(pretrained.build, Pixelwise, 1, device="cpu")
-    first, second = noise(8), noise(8, seed=1)
-    for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
-        network = build(seed=seed)
-        task = Training({"pixelwise": network}, {}, lambda images, step: {"loss": 0.0}, "pixelwise")
-        pretrained.train("toy", Pixelwise, task, reference, dataset=dataset, steps=1, batch_size=2, seed=seed)
-    for dataset, reference, seed in (("first", first, 1), ("second", second, 2)):
-        weight = build(seed=seed).weight.half().float()
-        assert torch.equal(pretrained.load("toy", Pixelwise, dataset=dataset).weight, weight)
-        assert torch.equal(pretrained.load("toy", Pixelwise, reference=reference).weight, weight)
-        assert pretrained.dataset_of("toy", reference) == dataset
-    for unknown in (first[::-1], first[:7], first.transpose(0, 1, 3, 2)):
-        with pytest.raises(InputError, match="toy: no network was trained on these"):
-            pretrained.load("toy", Pixelwise, reference=unknown)
-
-
-class Pixelwise(nn.Conv2d):
-    def __init__(self, channels):
-        super().__init__(channels, channels, 1)

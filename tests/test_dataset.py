@@ -1,5 +1,6 @@
 """GM datasets: what ships, splits, tasks, and files that are not what the manifest says."""
 
+import doctest
 import json
 import shutil
 import time
@@ -10,10 +11,10 @@ import pytest
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.errors import InputError
+from manifpt.zoo import dataset
 from manifpt.zoo import quality as scores
 from manifpt.zoo.dataset import GMDataset, draw, load_gm
-from manifpt.zoo.models import CHANNELS, DATASETS, MODELS, plan
-from manifpt.zoo.train import label
+from manifpt.zoo.models import CHANNELS, DATASETS, MODELS, label, plan
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,10 @@ def gm() -> GMDataset:
 def copy(tmp_path, gm) -> GMDataset:
     shutil.copytree(gm.folders[0], tmp_path / "gm-fashion")
     return GMDataset(tmp_path / "gm-fashion")
+
+
+def test_examples_of_the_docstrings():
+    assert doctest.testmod(dataset) == (0, 8)
 
 
 def test_models_that_the_notebooks_name_ship(gm):
@@ -177,13 +182,12 @@ def test_what_is_no_manifest_is_named(copy, text):
 
 
 def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch):
-    from manifpt.zoo import publish
-    from manifpt.zoo.train import train
+    from manifpt.zoo import train
 
     monkeypatch.setattr(scores, "N", 20)
-    monkeypatch.setattr(publish, "yardsticks", lambda real: {})
-    checkpoint = train("dcgan", dataset="gm-fashion", steps=1, seed=5)
-    record = publish.publish(checkpoint, n=30)
+    monkeypatch.setattr(train, "yardsticks", lambda real: {})
+    checkpoint = train.train_generator("dcgan", dataset="gm-fashion", steps=1, seed=5)
+    record = train.publish(checkpoint, n=30)
     gm = GMDataset(checkpoint.parent.parent)
     assert gm.models == {"dcgan-s5": record}
     assert gm.images("dcgan-s5").shape == (30, 1, 32, 32)
@@ -194,7 +198,7 @@ def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch
 
 def test_data_that_ships_stays_small():
     sizes = {path: path.stat().st_size for path in paths.data().rglob("*") if path.is_file()}
-    assert sum(sizes.values()) < 150e6
+    assert sum(sizes.values()) <= 180e6
     assert max(sizes.values()) <= 10e6
 
 

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import joblib
 import pytest
 
+import manifpt
 from manifpt.notebooks import run
 from manifpt.notebooks.execute import Record, make_record
 from manifpt.utils.errors import InputError
@@ -119,6 +121,7 @@ def test_hashes_follow_parameters_notebook_and_package(folder, tmp_path, monkeyp
     assert hashes(given={"seed": "1"}) == (hashes(given={"seed": "1"})[0], code) != (settings, code)
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "a.py").write_text("a = 1")
+    assert Path(manifpt.__file__).parent == run.PACKAGE
     monkeypatch.setattr(run, "PACKAGE", tmp_path / "package")
     before = hashes()[1]
     (tmp_path / "package" / "a.py").write_text("a = 2")
@@ -149,6 +152,12 @@ def test_resume_skips_only_what_would_be_repeated(folder, monkeypatch):
     list(run.run([task], resume=True))
     list(run.run([task]))
     assert len(started) == 5
+
+
+@pytest.mark.parametrize("jobs", [0, -2])
+def test_jobs_that_are_no_number_of_notebooks_are_refused(folder, jobs):
+    with pytest.raises(InputError, match=r"jobs: .* from 1 on expected"):
+        list(run.run(run.plan(folder), jobs=jobs))
 
 
 def test_a_process_that_dies_is_a_failed_notebook(folder, monkeypatch):

@@ -120,9 +120,9 @@ class TestRows:
         images, plain = gm.images("dcgan")[:3], name.removesuffix("+resnet50")
         show, same = (run.shown(one, real=gm.real, reference=gm.reference()[:100]) for one in (name, plain))
         np.testing.assert_array_equal(show(images), same(images))
-        settings = run.classifier(name, real=gm.real).settings
-        assert (settings["network"], settings["recipe"]) == ("resnet50", "deep")
-        assert run.classifier(plain, real=gm.real).settings["network"] == "auto"
+        network = run.classifier(name, real=gm.real)
+        assert (network.network, network.schedule) == ("resnet50", "deep")
+        assert run.classifier(plain, real=gm.real).network == "auto"
 
     def test_unknown_name(self, gm):
         for call in (run.classifier, lambda name, real: run.shown(name, real=real, reference=gm.reference())):

@@ -181,9 +181,10 @@ def test_what_is_no_manifest_is_named(copy, text):
         GMDataset(copy.folders[0])
 
 
-def test_a_trained_model_is_published_with_samples_and_quality(home, monkeypatch):
+def test_a_trained_model_is_published_with_samples_and_quality(tmp_path, monkeypatch):
     from manifpt.zoo import train
 
+    monkeypatch.setenv("MANIFPT_HOME", str(tmp_path))  # other tests read gm-fashion as it ships
     monkeypatch.setattr(scores, "N", 20)
     monkeypatch.setattr(train, "yardsticks", lambda real: {})
     checkpoint = train.train_generator("dcgan", dataset="gm-fashion", steps=1, seed=5)

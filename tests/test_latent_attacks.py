@@ -42,7 +42,7 @@ def test_blur_is_the_gaussian_of_half_a_pixel():
 
 
 def test_wrong_images_are_named():
-    for images in (np.zeros((2, 1, 8, 8)), np.zeros((8, 8), np.uint8)):
+    for images in (np.zeros((2, 1, 8, 8), int), np.zeros((8, 8), np.uint8)):
         with pytest.raises(InputError, match=r"^images: .* expected"):
             attacked(images, "blur")
 

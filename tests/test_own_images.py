@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import own_images
@@ -270,10 +269,10 @@ def test_a_mended_rule_is_computed_anew(tmp_path, good, fresh, monkeypatch):
     """The same version with other code of the rules: what was kept does not count."""
     found = survey_folders(good / "real", good / "generated")
     found.stream.images(found.reference)
-    source, find = Path(rules.__file__).read_text(encoding="utf-8"), cache._spec
+    source, find = Path(rules.__file__).read_text(encoding="utf-8"), cache._source
     (tmp_path / "rules.py").write_text(source.replace("// 16 * 8", "// 8 * 4"), encoding="utf-8")
-    mended = SimpleNamespace(origin=str(tmp_path / "rules.py"))
-    monkeypatch.setattr(cache, "_spec", lambda name: mended if name == rules.__name__ else find(name))
+    mended = tmp_path / "rules.py"
+    monkeypatch.setattr(cache, "_source", lambda name: mended if name == rules.__name__ else find(name))
     cache.code_checksum.cache_clear()
     seen = []
     found.stream.rows(found.reference, lambda block: seen.append(block) or block)

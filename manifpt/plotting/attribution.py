@@ -141,6 +141,7 @@ def matrix(
     sns.heatmap(table.astype(float), ax=ax, **style, **limits)
     ax.set(xlabel="", ylabel="")
     ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right")
+    ax.tick_params(axis="y", rotation=0)
     return figure
 
 

@@ -1,6 +1,8 @@
 """The README's tables: made from the notebooks and their records, only between the marks."""
 
+import itertools
 import json
+import re
 
 import pytest
 
@@ -48,3 +50,16 @@ def test_the_readme_has_the_ledger_of_the_committed_results():
     readme = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
     marked = {match[2]: match[0] for match in BLOCK.finditer(readme)}
     assert marked["ledger"] == f"<!-- table: ledger -->\n{ledger_table()}<!-- end -->"
+
+
+def test_imports_go_down_the_rooms_of_the_readme():
+    """So there is no circle, and a reader who starts at the top meets nothing unknown."""
+    lines = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8").partition("| room |")[2].splitlines()[2:]
+    rows = [re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1]) for line in itertools.takewhile(bool, lines)]
+    floor = {room: number for number, rooms in enumerate(rows) for room in rooms}
+    package = paths.CHECKOUT / "manifpt"
+    assert set(floor) == {path.stem for path in package.iterdir() if not path.name.startswith("_")}
+    for path in package.rglob("[!_]*.py"):
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        imported = re.findall(r"^\s*from manifpt\.(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(floor[other] <= floor[room] for other in imported), path

@@ -61,7 +61,8 @@ def train_classifier(
 ) -> pd.DataFrame:
     """Train an `Attributor` on the artifacts of all classes, test it, and write the classifier's folder.
 
-    Interrupted training continues after the last complete epoch. Each network sees the test images once, at the end.
+    Interrupted training continues where it was saved last, once a minute. Each network sees the test images once, at
+    the end.
 
     Parameters
     ----------
@@ -105,24 +106,37 @@ def train_classifier(
     frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
     attributor.save(out / PARTS[0])
     files.save_rows(out / PARTS[1], chunks(manifold.reference_), len(manifold.reference_))
-    labels, rule = np.repeat(test["label"], test["count"]), asdict(folders.stream.rule)
-    own = {label: np.flatnonzero(labels == label) for label in folders.classes}
-    page = report_html(
-        warnings=folders.warnings,
-        rule=rule,
-        curve=frame,
-        truth=test["label"].to_numpy(),
-        named=named,
-        mean={label: _mean(artifacts["test"], rows) for label, rows in own.items()},
-        images={label: take(images["test"], rows[:SHOWN]) for label, rows in own.items()},
-    )
+    page = _page(folders, frame, test, named, artifacts["test"], images["test"])
     files.write_text(out / PARTS[2], page)
-    settings = {"rule": rule, "traits": _traits(chain(*folders.classes.values())), "manifold": describe(manifold)}
+    settings = {"rule": asdict(folders.stream.rule), "traits": _traits(chain(*folders.classes.values()))}
+    settings["manifold"] = describe(manifold)
     settings["weights"] = [files.sha256(path) for path in manifold.weights_]
     settings["sha256"] = {part: files.sha256(out / part) for part in PARTS}
     settings["checksum"] = files.settings_hash(settings)
     files.write_text(out / "settings.json", json.dumps(settings, indent=1) + "\n")
     return frame
+
+
+def _page(
+    folders: Folders,
+    curve: pd.DataFrame,
+    test: pd.DataFrame,
+    named: np.ndarray,
+    artifacts: np.ndarray,
+    images: np.ndarray,
+) -> str:
+    """The report of a training, from the test split, the label each picture was given, and what was classified."""
+    labels = np.repeat(test["label"], test["count"])
+    own = {label: np.flatnonzero(labels == label) for label in folders.classes}
+    return report_html(
+        warnings=folders.warnings,
+        rule=asdict(folders.stream.rule),
+        curve=curve,
+        truth=test["label"].to_numpy(),
+        named=named,
+        mean={label: _mean(artifacts, rows) for label, rows in own.items()},
+        images={label: take(images, rows[:SHOWN]) for label, rows in own.items()},
+    )
 
 
 def predict_models(

@@ -32,6 +32,7 @@ from manifpt.experiments.tables import TABLES, path_of
 from manifpt.zoo.dataset import load_gm
 
 EXACT, NEAR, TRAINED = 1e-4, 2e-2, 0.15  # of arithmetic alone; of a decision at its border; of a new training
+FEW = 1.01 / 21  # of one of 21 images whose decision is at its border: those rows are bf16, new ones are fp32
 FASHION, PHOTO, CIFAR10 = (partial(load_gm, name) for name in ("gm-fashion", "gm-photo", "gm-cifar10"))
 ONE = {"seeds": (0,)}
 PATTERN = {"sweep": latent.SWEEP[-1:]} | ONE
@@ -74,7 +75,7 @@ CASES = {
     "latent-keys": _case(latent.latent_keys, NEAR, FASHION, **PATTERN, readers=()),
     "latent-quality": _case(latent.latent_quality, NEAR, FASHION, **PATTERN),
     "latent-attacks": _case(latent.latent_attacks, NEAR, FASHION, sweep=latent.ATTACKED[-1:], attacks=("none", "jpeg")),
-    "latent-claims": _case(latent.latent_claims, NEAR, lambda: FASHION().only("dcgan")),
+    "latent-claims": _case(latent.latent_claims, FEW, lambda: FASHION().only("dcgan")),
 }
 FAST = ("two-sample", "feature-space", "latent-keys", "latent-attacks")
 SAME = ["dataset", "task", "method", "n_per_class", "seed", "metric"]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from manifpt.cli import app
 from manifpt.data import mosaics
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import load_gm
 
 
 def commands(group=None, name=()):
@@ -132,7 +134,10 @@ def test_another_failure_is_code_1(monkeypatch, capsys):
 
 def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "zoo", "list") == 0
-    assert "dcgan" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "dcgan" in listed
+    assert "realesrgan-x4plus" in listed
+    assert "gm-upscaled (reals: photographs)" in listed
     assert main(monkeypatch, "data", "list") == 0
     assert "fashion-mnist" in capsys.readouterr().out
     assert main(monkeypatch, "zoo", "train", "nonsense") == 2
@@ -142,6 +147,14 @@ def test_zoo_and_data_answer(monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "data", "fetch", "nonsense") == 2
     assert main(monkeypatch, "zoo", "sample", "dcgan", "--grid", str(tmp_path / "a.png"), "-n", "3") == 0
     assert mosaics.load_mosaic(tmp_path / "a.png", 3).shape == (3, 1, 32, 32)
+
+
+def test_zoo_sample_of_a_published_network(monkeypatch, capsys, tmp_path):
+    grid, label = tmp_path / "a.png", "waifu2x-photo-x2"
+    assert main(monkeypatch, "zoo", "sample", label, "--dataset", "gm-upscaled", "-n", "3", "--grid", str(grid)) == 0
+    np.testing.assert_array_equal(mosaics.load_mosaic(grid, 3, 128), load_gm("gm-upscaled").sample(label, 3))
+    assert main(monkeypatch, "zoo", "sample", label, "--dataset", "gm-upscaled", "-n", "999", "--grid", str(grid)) == 2
+    assert "enlarges 300 photographs" in capsys.readouterr().err
 
 
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):

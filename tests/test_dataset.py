@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from manifpt.data.real import check_disjoint, load_real
 from manifpt.utils import files, paths
@@ -208,3 +209,58 @@ def test_loading_takes_seconds(gm):
     images = [gm.images(label) for label in gm.classes]
     assert time.process_time() - begun < 5
     assert sum(map(len, images)) > 17 * 2000
+
+
+class TestFolderOfClasses:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for label_, size in (("real", 40), ("one", 40), ("two", 48)):
+            (tmp_path / "set" / label_).mkdir(parents=True)
+            for number in range(20):
+                pixels = rng.integers(0, 256, (size, 40, 3), np.uint8)
+                pixels[0, 0] = number
+                Image.fromarray(pixels).save(tmp_path / "set" / label_ / f"{number:02}.png")
+        return tmp_path / "set"
+
+    def test_sub_folders_are_classes_of_their_size(self, folder):
+        gm = load_gm(folder)
+        assert (gm.name, gm.classes) == ("set", ("real", "one", "two"))
+        assert gm.images("real").shape == (20, 3, 40, 40)
+        assert gm.images("two", split="test").shape == (7, 3, 48, 40)
+        images, labels = gm.task(3, split="train")
+        assert [image.shape for image in images] == [(3, 40, 40)] * 6 + [(3, 48, 40)] * 3
+        assert labels.tolist() == ["real"] * 3 + ["one"] * 3 + ["two"] * 3
+        assert gm.only("one").task(3, split="val")[0].shape == (6, 3, 40, 40)
+        assert len(gm.preview("one", 2)) == 2
+
+    def test_splits_follow_the_names(self, folder):
+        gm = load_gm(folder)
+        for split, numbers in (("train", range(10)), ("val", range(10, 13)), ("test", range(13, 20))):
+            assert [image[0, 0, 0] for image in gm.images("one", split=split)] == list(numbers)
+
+    def test_a_class_of_several_sizes_is_a_list(self, folder):
+        Image.new("L", (64, 32)).save(folder / "one" / "99.png")
+        assert load_gm(folder).images("one")[-1].shape == (3, 32, 64)
+
+    def test_sets_of_real_generators_by_name(self, folder, monkeypatch):
+        with pytest.raises(InputError, match="MANIFPT_REAL_GENERATORS names"):
+            load_gm("real-set")
+        monkeypatch.setenv("MANIFPT_REAL_GENERATORS", str(folder.parent))
+        assert load_gm("real-set").name == "real-set"
+        with pytest.raises(InputError, match="nothing: no such folder"):
+            load_gm("real-nothing")
+
+    def test_wrong_folders_and_classes(self, folder, tmp_path):
+        gm = load_gm(folder)
+        with pytest.raises(InputError, match="no model 'three'; choose one of one, two"):
+            gm.images("three")
+        with pytest.raises(InputError, match="set: has no reference images"):
+            gm.reference()
+        with pytest.raises(InputError, match="one has no checkpoint"):
+            gm.sample("one", 1)
+        (folder / "empty").mkdir()
+        with pytest.raises(InputError, match="empty: holds no image"):
+            load_gm(folder)
+        with pytest.raises(InputError, match="no sub-folder"):
+            load_gm(folder / "one")

@@ -36,8 +36,10 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name from `manifpt da
 
 @zoo.command("list", epilog="Example: manifpt zoo list")
 def zoo_list() -> None:
-    """List the generators with their datasets, family, design choices and origin; list the datasets."""
-    from manifpt.zoo.dataset import load_gm
+    """List the generators with their datasets, family, design choices and origin, the published ones, the datasets."""
+    import pandas as pd
+
+    from manifpt.zoo.dataset import PUBLISHED, load_gm
     from manifpt.zoo.models import DATASETS, table
 
     def models_of(dataset: str) -> set[str]:
@@ -49,7 +51,12 @@ def zoo_list() -> None:
     at = [", ".join(name for name, models in trained.items() if model in models) or "-" for model in frame["model"]]
     frame.insert(1, "trained in", at)
     typer.echo(frame.to_string(index=False))
-    typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in DATASETS.items()))
+    gm, design = load_gm(PUBLISHED), [f"design.{choice}" for choice in ("up", "nonlinearity", "loss")]
+    told = ["model", "family", "network.scale", *design, "training", "citation", "licence"]
+    published = pd.json_normalize([*gm.models.values()])[told].rename(columns=lambda name: name.rpartition(".")[2])
+    typer.echo(f"\n{published.to_string(index=False)}\n")
+    datasets = DATASETS | {PUBLISHED: gm.real}
+    typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in datasets.items()))
 
 
 @zoo.command("train", epilog="Example: manifpt zoo train dcgan --dataset gm-fashion --seed 1")
@@ -81,12 +88,11 @@ def zoo_sample(
     n: Count = 64,
     seed: NoiseSeed = 0,
 ) -> None:
-    """Sample images from a trained generator."""
+    """Sample images from a generator; of a published network, the first that it makes of the held-out photographs."""
     from manifpt.data import mosaics
     from manifpt.utils import files
     from manifpt.zoo.dataset import load_gm
-    from manifpt.zoo.sample import sample_images
 
     files.check_writable(grid, ending=".png")
-    images = sample_images(load_gm(dataset).checkpoint(label), n, seed=seed, progress=sys.stderr.isatty())
+    images = load_gm(dataset).sample(label, n, seed=seed, progress=sys.stderr.isatty())
     mosaics.save_mosaic(grid, images, columns=math.ceil(math.sqrt(n)))

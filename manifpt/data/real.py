@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from manifpt.data import photos
+from manifpt.data.photographs import RIM, load_crops
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key, stored
 from manifpt.utils.errors import InputError
@@ -28,6 +29,7 @@ DATASETS = {
     "fashion-mnist": "20,000 + 4,000 garments of Fashion-MNIST, 1 channel; embedded in the repository",
     "fashion-mnist-full": "all 70,000 of Fashion-MNIST, through torchvision",
     "photos": "30,000 + 6,000 colour patches of the photographs inside installed wheels",
+    "photographs": "500 + 300 colour crops of 128 pixels, of 35 photographs with free licences; in the repository",
     "cifar10": "50,000 + 10,000 of CIFAR-10, through torchvision or the folder named by MANIFPT_CIFAR10",
     "celeba": "CelebA faces, centre-cropped to 178 and resized to 32, through torchvision",
     "folder": "any folder of images: load_real('folder', path=…)",
@@ -59,7 +61,7 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
 
     Returns
     -------
-    uint8 array of shape (n, c, 32, 32).
+    uint8 array of shape (n, c, h, w); of 32 x 32 pixels, of ``photographs`` 128 x 128.
 
     Raises
     ------
@@ -86,6 +88,9 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
         return _split(parts.__getitem__, split)
     if path is not None or options:
         raise InputError(f"load_real({name!r}): takes no path or options; they are for 'folder'")
+    if name == "photographs":
+        crops, rim = load_crops(split), RIM if split != "reference" else 0
+        return crops[:, :, rim : crops.shape[2] - rim, rim : crops.shape[3] - rim]
     if name == "photos":
         return stored("photos", cache_key(split, code=photos.__name__), lambda: photos.cut_patches(split))
     return _split(_IMAGES.get(name, partial(_torchvision_images, name)), split)

@@ -1,7 +1,7 @@
 """Table 2: how often each method names the model of an image, from 10 to 1,000 training images a class.
 
-Tasks: ``all`` models and held-out reals, and the levels of difficulty L1, L2, L3 of `manifpt.zoo.models`, which are
-models alone.
+Tasks: ``all`` models and held-out reals, and the dataset's levels of difficulty L1, L2, L3, which are models
+alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,7 @@ import pandas as pd
 
 from manifpt.experiments.run import MIDDLE, ROWS, Budget, attribution, shown
 from manifpt.utils.errors import InputError
-from manifpt.zoo.dataset import GMDataset
-from manifpt.zoo.models import LEVELS
+from manifpt.zoo.dataset import LEVELS, GMDataset
 
 SIZES = (10, 50, 200, 1000)
 EVERYTHING = {"all": SIZES} | dict.fromkeys(LEVELS, (MIDDLE,))
@@ -51,8 +50,8 @@ def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:
     """Labels of a task; `InputError` for an unknown one, or for a level whose models are not all there."""
     if task == "all":
         return gm.classes
-    if task not in LEVELS:
-        raise InputError(f"task {task!r} is unknown; choose one of all, {', '.join(LEVELS)}")
-    if missing := [label for label in LEVELS[task] if label not in gm.models]:
+    if task not in gm.levels:
+        raise InputError(f"task {task!r} is unknown; choose one of {', '.join(('all', *gm.levels))}")
+    if missing := [label for label in gm.levels[task] if label not in gm.models]:
         raise InputError(f"task {task!r}: {gm.name} has no {', '.join(missing)}; train them first")
-    return LEVELS[task]
+    return gm.levels[task]

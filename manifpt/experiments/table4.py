@@ -18,7 +18,7 @@ from manifpt.baselines.base import intensity
 from manifpt.experiments.run import MIDDLE, ROWS, Budget, Show, attribution, shown
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import GMDataset
-from manifpt.zoo.models import CHANNELS, LEVELS
+from manifpt.zoo.models import CHANNELS
 
 PAIRS = tuple(
     (source, target)
@@ -96,7 +96,7 @@ def _classes(source: GMDataset, target: GMDataset, task: str) -> tuple[str, ...]
     """Labels of a task that both datasets have; `InputError` for an unknown task or fewer than two models."""
     if task not in TASKS:
         raise InputError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}")
-    wanted = source.classes if task == "all" else LEVELS[task]
+    wanted = source.classes if task == "all" else source.levels.get(task, ())
     common = tuple(label for label in wanted if label in source.classes and label in target.classes)
     if len(common) < 2:
         raise InputError(f"{source.name} and {target.name}: no two of {', '.join(wanted)} in common; train more")

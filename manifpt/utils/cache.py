@@ -69,7 +69,7 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
 
     A file that is missing or damaged is computed anew.
     """
-    path = paths.cache() / folder / f"{key}.npy"
+    path = _path(folder, key)
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -77,6 +77,15 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         with files.atomic(path) as temporary, open(temporary, "wb") as file:
             np.save(file, array, allow_pickle=False)
         return array
+
+
+def is_stored(folder: str, key: str) -> bool:
+    """Say whether `stored` has a file of that key, whole or damaged."""
+    return _path(folder, key).exists()
+
+
+def _path(folder: str, key: str) -> Path:
+    return paths.cache() / folder / f"{key}.npy"
 
 
 def _source(name: str) -> Path | None:

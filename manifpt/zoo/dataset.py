@@ -2,23 +2,30 @@
 
 A GM dataset is a folder with ``manifest.json``, ``checkpoints/<label>.safetensors`` and ``samples/<label>.png`` (a
 lossless mosaic; a few held-out reals may lie there, too, to be looked at). Where fewer samples ship than belong to the
-dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. Of each model's samples the first
-half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` holds the real set's held-out images
-of the same split.
+dataset, the rest is drawn from the checkpoint when it is first asked for, and cached. A model may also be a published
+network, whose images are made of the real set's held-out photographs; see `manifpt.zoo.published`. Of each model's
+samples the first half is ``train``, the next 15 % ``val``, the rest ``test``; the class ``real`` holds the real set's
+held-out images of the same split. A folder without a manifest, whose sub-folders hold images, is read, too.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
 import numpy as np
 
-from manifpt.data import mosaics
+from manifpt.data import mosaics, photographs, pictures
 from manifpt.data.real import HELD_OUT_SHARE, REAL, check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key, stored
 from manifpt.utils.errors import InputError
+from manifpt.zoo import published
+
+LEVELS = ("L1", "L2", "L3")  # of difficulty: other families; one network; all the same but a seed or a noise level
+PUBLISHED = "gm-upscaled"  # the dataset of networks that others published
+REAL_GENERATORS = "MANIFPT_REAL_GENERATORS"  # names a folder of sets of images, which `load_gm("real-<set>")` reads
 
 
 class GMDataset:
@@ -36,6 +43,10 @@ class GMDataset:
         Model label to its entry in the manifest: family, citation, design choices, parameters, steps, quality, ….
     yardsticks
         The same quality scores of other real images and of a PCA-Gaussian.
+    levels
+        Level of difficulty, ``L1`` to ``L3``, to the models that an attribution task of that level tells apart.
+    lineage
+        Model to those that were trained from its weights, or anew on its network.
 
     Examples
     --------
@@ -53,6 +64,8 @@ class GMDataset:
         manifests = {folder: read_manifest(folder) for folder in self.folders}
         first = manifests[self.folders[0]]
         self.name, self.real, self.yardsticks = first["name"], first["real"], first.get("yardsticks", {})
+        self.levels = {level: tuple(members) for level, members in first.get("levels", {}).items()}
+        self.lineage = first.get("lineage", {})
         self._reals = next(((folder, m["reals"]) for folder, m in manifests.items() if "reals" in m), None)
         self._folder = {label: folder for folder, manifest in manifests.items() for label in manifest["models"]}
         self.models = {label: manifests[folder]["models"][label] for label, folder in sorted(self._folder.items())}
@@ -77,11 +90,11 @@ class GMDataset:
         return (REAL, *self.models)
 
     def reference(self) -> np.ndarray:
-        """The real images X_R that the models were trained on: uint8 `(n, c, 32, 32)`."""
+        """The real images X_R that the models were trained on: uint8 `(n, c, h, w)`."""
         return load_real(self.real)
 
     def images(self, label: str, *, split: str | None = None) -> np.ndarray:
-        """Images of one class, uint8 `(n, c, 32, 32)`: all of a model's samples, or those of a split.
+        """Images of one class, uint8 `(n, c, h, w)`: all of a model's samples, or those of a split.
 
         Of ``real`` without a split: the test split.
 
@@ -90,7 +103,7 @@ class GMDataset:
         InputError
             Unknown class or split; a sample file that is missing or damaged.
         """
-        if label == REAL:
+        if label == REAL and self.real:
             return load_real(self.real, split=split or "test")
         if split is not None and split not in HELD_OUT_SHARE:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
@@ -105,7 +118,26 @@ class GMDataset:
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
-        return mosaics.load_mosaic(_checked(folder, record), min(n, record["shipped"]))
+        return mosaics.load_mosaic(_checked(folder, record), min(n, record["shipped"]), record.get("side", 32))
+
+    def sample(self, label: str, n: int, *, seed: int = 0, progress: bool = False) -> np.ndarray:
+        """Draw n images of a model anew, uint8 `(n, c, h, w)`; a published network has no noise: its first n images.
+
+        `InputError` for an unknown model, and for more images of a published network than there are photographs.
+        """
+        if "network" not in self._record(label):
+            from manifpt.zoo.sample import sample_images
+
+            return sample_images(self.checkpoint(label), n, seed=seed, progress=progress)
+        if n > (most := self.models[label]["samples"]["n"]):
+            raise InputError(f"n: {n} images; {label} enlarges {most} photographs, so {most} at most expected")
+        return self._enlarged([label], n, progress)[label]
+
+    def _enlarged(self, labels: Sequence[str], n: int | None = None, progress: bool = True) -> dict[str, np.ndarray]:
+        """The first n images, or all, of published networks."""
+        contents = np.concatenate([photographs.load_crops(split) for split in HELD_OUT_SHARE])[:n]
+        networks = {label: published.Network(**self.models[label]["network"]) for label in labels}
+        return published.make_images(networks, contents, jobs=os.cpu_count() or 1, progress=progress)
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
@@ -116,7 +148,9 @@ class GMDataset:
 
     def _samples(self, label: str) -> np.ndarray:
         """All samples of a model: those that ship, and those that its checkpoint gives after them."""
-        record = self._record(label)["samples"]
+        if "network" in self._record(label):
+            return self._enlarged([label])[label]
+        record = self.models[label]["samples"]
         shipped = self.preview(label, record["n"])
         if len(shipped) == record["n"]:
             return shipped
@@ -137,9 +171,10 @@ class GMDataset:
         check_disjoint(reference=self.reference(), **splits)
 
     def checkpoint(self, label: str) -> Path:
-        """Path of a model's checkpoint, its checksum checked."""
-        record = self._record(label)["checkpoint"]
-        return _checked(self._folder[label], record)
+        """Path of a model's checkpoint, its checksum checked; `InputError` for a model that has none."""
+        if "checkpoint" not in self._record(label):
+            raise InputError(f"{self.name}: {label} has no checkpoint; only models that the project trained have one")
+        return _checked(self._folder[label], self.models[label]["checkpoint"])
 
     def task(
         self, n_per_class: int | None, *, split: str, classes: Sequence[str] | None = None, seed: int = 0
@@ -151,7 +186,46 @@ class GMDataset:
         """Class to its images of a split, for the given classes or all."""
         if isinstance(classes, str) or (classes is not None and not classes):
             raise InputError(f"classes: a list of names expected, not {classes!r}")
-        return {label: self.images(label, split=split) for label in classes or self.classes}
+        labels = classes or self.classes
+        if made := [label for label in labels if "network" in self.models.get(label, ())]:
+            self._enlarged(made)  # in several processes
+        return {label: self.images(label, split=split) for label in labels}
+
+
+class FolderDataset(GMDataset):
+    """A folder whose sub-folders are the classes: images of any size, read in three channels.
+
+    The sub-folder ``real``, if there is one, holds real images; there are no reference images. Splits follow the order
+    of the files' names, so that classes that have the same contents under the same names are split by content. A class
+    of images of several sizes is a list of uint8 `(3, h, w)`.
+    """
+
+    def __init__(self, folder: Path, name: str):
+        below = sorted(path for path in pictures.check_folder(folder).iterdir() if path.is_dir())
+        self._files = {path.name: pictures.find(path) for path in below if not path.name.startswith(".")}
+        if not self._files:
+            raise InputError(f"{folder}: no manifest.json and no sub-folder; a sub-folder of images a class expected")
+        self.folders, self.name, self.real = (folder,), name, None
+        self.yardsticks, self.levels, self.lineage, self._reals = {}, {}, {}, None
+        self.models = {label: {"samples": {"n": len(found)}} for label, found in self._files.items() if label != REAL}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The real images, if there are any, and every model."""
+        return (*(label for label in self._files if label == REAL), *self.models)
+
+    def reference(self) -> np.ndarray:
+        """Raise `InputError`: a folder of classes has no reference images."""
+        raise InputError(f"{self.name}: has no reference images; read yours by load_real('folder', path=…)")
+
+    def preview(self, label: str, n: int) -> np.ndarray | list[np.ndarray]:
+        """At most n images of a class, in the order of their names."""
+        return self._samples(label)[:n]
+
+    def _samples(self, label: str) -> np.ndarray | list[np.ndarray]:
+        if label not in self._files:
+            self._record(label)
+        return _stacked([_pixels(path) for path in self._files[label]])
 
 
 def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -172,16 +246,29 @@ def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0
         expected = f"a whole number from 1 to {len(pools[smallest])}, the size of class {smallest!r}, expected"
         raise InputError(f"n_per_class: {n!r} images a class; {expected}")
     rng = np.random.default_rng(seed)
-    return np.concatenate([pool[rng.permutation(len(pool))[:n]] for pool in pools.values()]), np.repeat(list(pools), n)
+    rows = [pool[index] for pool in pools.values() for index in rng.permutation(len(pool))[:n]]
+    return _stacked(rows), np.repeat(list(pools), n)
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """Stack arrays of one shape; leave others in their list."""
+    return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return np.asarray(pictures.decode(path).convert("RGB")).transpose(2, 0, 1)
 
 
 def load_gm(name: str | Path) -> GMDataset:
-    """A GM dataset by its folder, or by its name: then with the models that ship and those of ``manifpt zoo train``.
+    """Read a GM dataset by its name, with the models that ship and those of ``manifpt zoo train``, or by its folder.
+
+    A folder without a manifest is a `FolderDataset`: a sub-folder of images a class. The name ``real-<set>`` means the
+    folder of that set below the one that the environment variable ``MANIFPT_REAL_GENERATORS`` names.
 
     Raises
     ------
     InputError
-        No such dataset; a manifest that is malformed.
+        No such dataset; a manifest that is malformed; a sub-folder without images.
 
     Examples
     --------
@@ -198,9 +285,16 @@ def load_gm(name: str | Path) -> GMDataset:
     folders = [home / name for home in homes] if named else [Path(name)]
     if found := [folder for folder in folders if (folder / "manifest.json").is_file()]:
         return GMDataset(*found)
+    if named and name.startswith("real-") and os.environ.get(REAL_GENERATORS):
+        return FolderDataset(Path(os.environ[REAL_GENERATORS], name.removeprefix("real-")), name)
+    if Path(name).is_dir():
+        return FolderDataset(Path(name), Path(name).name)
     manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
     known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
-    raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}")
+    raise InputError(
+        f"GM dataset {str(name)!r}: no folder with a manifest.json or with sub-folders of images; those that are here: "
+        f"{known}; 'real-<set>' for a set below the folder that {REAL_GENERATORS} names"
+    )
 
 
 def _checked(folder: Path, record: dict) -> Path:
@@ -215,7 +309,9 @@ def read_manifest(folder: Path) -> dict:
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        records = [entry[kind]["file"] for entry in manifest["models"].values() for kind in ("checkpoint", "samples")]
+        entries = manifest["models"].values()
+        records = [entry["samples"]["file"] for entry in entries]
+        records += [entry["checkpoint"]["file"] for entry in entries if "network" not in entry]
         records += [manifest["reals"]["file"]] if "reals" in manifest else []
         manifest["name"], manifest["real"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

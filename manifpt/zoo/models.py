@@ -73,12 +73,6 @@ MODELS = {
 }
 SEEDS = {"dcgan": (0, 1, 2)}  # other models are trained with seed 0 alone
 LONGER = {"gm-cifar10": 1.7}  # factor of the number of steps, for more varied images
-LEVELS = {  # of difficulty: the models that an attribution task tells apart
-    "L1": ("dcgan", "beta-vae", "glow", "ddpm"),  # one of each family
-    # one generator network, other losses and what trains with them
-    "L2": ("dcgan", "lsgan", "wgan-gp", "wgan-lp", "dragan-gp", "dragan-lp"),
-    "L3": ("dcgan", "dcgan-s1", "dcgan-s2"),  # everything the same but the seed
-}
 
 
 def entry(name: str) -> Entry:

@@ -1,0 +1,23 @@
+"""Crops of photographs with free licences, split by photograph; the manifest in ``data/photographs`` says whose."""
+
+import json
+
+import numpy as np
+
+from manifpt.utils import files, paths
+
+RIM = 2  # pixels on each side of a held-out crop that go beyond the 128 that are shown
+
+
+def load_crops(split: str) -> np.ndarray:
+    """Read the crops of a split, uint8 `(n, 3, side, side)`: of 128 pixels, or 132 in the splits that are held out."""
+    from manifpt.data.pictures import decode
+
+    folder, crops = paths.data() / "photographs", []
+    for record in json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["photographs"]:
+        if record["split"] == split:
+            path, side = folder / record["file"], record["side"]
+            files.check_sha256(path, record["sha256"])
+            crops.append(np.asarray(decode(path)).reshape(record["n"], side, side, 3))
+    found = np.concatenate(crops).transpose(0, 3, 1, 2)
+    return found[np.random.default_rng(0).permutation(len(found))]

@@ -29,6 +29,8 @@ BATCH = 64  # images rendered at a time
 class LatentFingerprinter:
     """Write keys into the latent codes of one generator.
 
+    `InputError` for values out of range, and for more components than the code has dimensions.
+
     Parameters
     ----------
     generator
@@ -57,11 +59,6 @@ class LatentFingerprinter:
     settings
         All of the above parameters by name, the name of the generator, and 12 digits each of the SHA-256 of its
         weights and of the directions: who has the same settings reads the same keys.
-
-    Raises
-    ------
-    InputError
-        Values out of range; more components than the code has dimensions.
     """
 
     def __init__(

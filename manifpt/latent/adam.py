@@ -25,7 +25,7 @@ from manifpt.latent.warm import WarmStart
 from manifpt.nn.perceptual import Lpips, Perceptual
 from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 FEATURES = {"perceptual": Perceptual, "lpips": Lpips}  # by the first word of a loss
 LOSSES = ("perceptual+pixel", "perceptual", "lpips+pixel", "lpips", "pixel")
@@ -79,9 +79,8 @@ class AdamEstimator:
         attack: str = "none",
         warm_start: WarmStart | None = None,
     ):
-        for what, name, known in (("loss", loss, LOSSES), ("units", units, UNITS)):
-            if name not in known:
-                raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")
+        check_choice("loss", loss, LOSSES)
+        check_choice("units", units, UNITS)
         check_search(starts, steps, warm_start)
         self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
         self.attack, self.pixel = attack_named(attack), "pixel" in loss

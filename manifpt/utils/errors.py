@@ -1,8 +1,16 @@
 """The one exception that is the user's to mend."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Wrong input: the message names the file or argument, what is wrong with it, and what would be right.
 
     The command line prints it as one line and exits with code 2.
     """
+
+
+def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
+    """Raise `InputError`, which calls the value `what`, unless it is one of the choices."""
+    if value not in choices:
+        raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(choices)}")

@@ -103,7 +103,7 @@ def lineage(
     """Compare fine-tuned models with their bases, by default 100 images of each.
 
     `bases` are models of the dataset, and the rank by which each is fine-tuned, see `descendants`; `target` is the
-    class of real images, `method` whose features they are, see `manifpt.experiments.synthesis`.
+    class of real images, `method` the one whose features are compared, see `manifpt.experiments.synthesis`.
 
     Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
     the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.

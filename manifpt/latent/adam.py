@@ -79,8 +79,8 @@ class AdamEstimator:
         attack: str = "none",
         warm_start: WarmStart | None = None,
     ):
-        check_choice("loss", loss, LOSSES)
-        check_choice("units", units, UNITS)
+        check_choice("loss:", loss, LOSSES)
+        check_choice("units:", units, UNITS)
         check_search(starts, steps, warm_start)
         self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
         self.attack, self.pixel = attack_named(attack), "pixel" in loss

@@ -75,7 +75,7 @@ class LatentFingerprinter:
         width, d = key_length * repeat, generator.dimension
         shift = d - width if shift is None else shift
         _check(d, key_length, repeat, shift, sigma, n_pca)
-        check_choice("content", content, CONTENTS)
+        check_choice("content:", content, CONTENTS)
         directions = generator.directions(n_pca)
         self.generator, self.key_length, self.shift, self.content = generator, key_length, shift, content
         self.capacity = 2**key_length

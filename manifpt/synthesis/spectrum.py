@@ -28,8 +28,8 @@ Residual = Callable[[np.ndarray], np.ndarray]
 def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     """A function of uint8 images `(n, c, h, w)`, c 1 or 3, that gives their noise residual, float32 `(n, 3, h, w)`.
 
-    By the denoiser ``dncnn``, trained on the real set in colour `real`, or ``wavelet``: scikit-image's, BayesShrink.
-    `InputError` for an unknown one, or if no denoiser was trained on that set, or one for grey images.
+    The denoiser `name` is ``dncnn``, trained on the real set in colour `real`, or ``wavelet``: scikit-image's,
+    BayesShrink. `InputError` for an unknown one, or if no denoiser was trained on that set, or one for grey images.
     """
     check_choice("denoiser", name, DENOISERS)
     one = _wavelet if name == "wavelet" else _dncnn(real)

@@ -20,8 +20,8 @@ N_PAIRS = 10_000
 def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the gallery images, int64 `(models * shots,)`, and of the others, the queries.
 
-    Labels `(n,)` are the models of images. Of each model, `shots` images are drawn by the seed; without a seed the first
-    ones are taken, as the paper's code does. `InputError` unless there is one, and at least one image left to query.
+    Labels `(n,)` are the models of images. Of each model, `shots` images are drawn by the seed; if it is None, the
+    first ones are taken, as the paper's code does. `InputError` unless there is one, and at least one left to query.
     """
     names, counts = np.unique(labels, return_counts=True)
     if shots < 1 or (counts <= shots).any():

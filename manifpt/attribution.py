@@ -20,7 +20,7 @@ from manifpt.utils import files
 from manifpt.utils.arrays import check_artifacts, check_labels, chunks, encode, moments, take
 from manifpt.utils.cache import cache_key
 from manifpt.utils.compute import fast_bf16, pick_device
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 AUTO = {"images": "resnet8", "vectors": "mlp"}  # the network of what is to be classified
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -84,8 +84,7 @@ class Attributor(ClassifierMixin, BaseEstimator):
     def check(self) -> None:
         """Raise `InputError` for an unknown name, a number out of range, a device that is not there; `fit` does so."""
         for name, known in (("network", ("auto", *NETWORKS)), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if (value := getattr(self, name)) not in known:
-                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(known)} expected")
+            check_choice(f"{name}:", getattr(self, name), known)
         for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
             value = getattr(self, name)
             if (value is not None or name == "seed") and (not isinstance(value, int | np.integer) or value < least):

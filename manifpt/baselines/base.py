@@ -32,14 +32,8 @@ class Classifier(Protocol):
 class Method:
     """A method of attribution: images (`manifpt.utils.arrays.as_images`) to the names of the models that made them.
 
+    `show` is the representation, uint8 images `(m, c, h, w)` to `(m, …)`; the classifier is one of representations.
     Wrong images or labels are an `InputError`, before any training.
-
-    Parameters
-    ----------
-    show
-        The representation: uint8 images `(m, c, h, w)` to `(m, …)`.
-    classifier
-        Of representations.
     """
 
     def __init__(self, show: Callable[[np.ndarray], np.ndarray], classifier: Classifier):

@@ -9,7 +9,7 @@ import typer
 from manifpt.cli.options import Count, Grid, NoiseSeed, option
 from manifpt.data import mosaics
 from manifpt.utils import files
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 latent = typer.Typer(no_args_is_help=True, help="Write users' keys into generated images; read them back.")
 
@@ -112,8 +112,7 @@ def latent_attribute(
     from manifpt.latent.warm import train_warm_start
 
     searches = {"newton": NewtonEstimator, "adam": AdamEstimator}
-    if search not in searches:
-        raise InputError(f"--search {search}: unknown; choose one of {', '.join(searches)}")
+    check_choice("--search", search, searches)
     if loss and search != "adam":
         raise InputError(f"--loss {loss}: only --search adam has a choice; {search} compares pixels")
     attack_named(attack)

@@ -68,12 +68,8 @@ def comparisons(
 ) -> pd.DataFrame:
     """A method against others, image by image, in rows of one dataset, task, n_per_class and settings.
 
-    For `images` see `manifpt.experiments.statistics.paired_bootstrap`.
-
-    Returns
-    -------
     Index: the others; ``gain`` in accuracy, ``p`` and ``p_holm``; ``precision`` of both, as in ``bf16`` or ``bf16 and
-    fp32``, where rows tell it.
+    fp32``, where rows tell it. For `images` see `manifpt.experiments.statistics.paired_bootstrap`.
     """
     right = {name: answers.of(frame[frame["method"] == name]) for name in (method, *others)}
     found = {other: paired_bootstrap(right[method], right[other], images=images) for other in others}

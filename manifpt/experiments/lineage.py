@@ -49,13 +49,9 @@ def descendants(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Fine-tune a model of the zoo on images, uint8 `(m, c, 32, 32)`; after each of the given steps, n of its own.
 
-    Parameters
-    ----------
-    known
-        The real images that the model has learnt already, of the same shape.
-    rank
-        Of the updates of a latent diffusion model's U-Net; None trains all weights of whatever model. `InputError` for
-        a rank and another model.
+    `known` are the real images that the model has learnt already, of the same shape; the rank is that of the updates of
+    a latent diffusion model's U-Net, None trains all weights of whatever model. `InputError` for a rank and another
+    model.
     """
     generator, network, settings = load_checkpoint(checkpoint, device="cpu")
     if rank is not None and "unet" not in generator.optimisers:
@@ -106,12 +102,8 @@ def lineage(
 ) -> pd.DataFrame:
     """Compare fine-tuned models with their bases, by default 100 images of each.
 
-    Parameters
-    ----------
-    bases
-        Models of the dataset, and the `rank` by which each is fine-tuned; see `descendants`.
-    target, method
-        The class of real images; whose features, see `manifpt.experiments.synthesis`.
+    `bases` are models of the dataset, and the rank by which each is fine-tuned, see `descendants`; `target` is the
+    class of real images, `method` the one whose features are compared, see `manifpt.experiments.synthesis`.
 
     Tidy frame, task ``<base>+<steps>``: ``cosine`` of the mean feature with the base's fingerprint, ``runner_up`` with
     the nearest other one, ``matched``, the share of the `n` images that are given to the base, and ``chance``.

@@ -38,7 +38,7 @@ from manifpt.experiments.store import Key, Results, Scores
 from manifpt.manifold import Manifold, Projection
 from manifpt.nn.classifiers import SCHEDULES
 from manifpt.utils.compute import single_precision, spread
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import check_choice
 from manifpt.zoo.dataset import GMDataset, draw
 
 SPACES = ("rgb", "freq", "sl", "ssl")
@@ -207,15 +207,9 @@ def attribution(
     return measure(grid, tested, lambda key: settings[key.method], budget, code=code, check=check)
 
 
-def check_method(name: str) -> None:
-    """`InputError` unless a method is one of `ROWS` or `RESNET50`."""
-    if name not in (*ROWS, *RESNET50):
-        raise InputError(f"method {name!r} is unknown; choose one of {', '.join((*ROWS, *RESNET50))}")
-
-
 def schedule_of(name: str) -> str:
     """By which of `manifpt.nn.classifiers` the network of a method is trained; `InputError` for an unknown method."""
-    check_method(name)
+    check_choice("method", name, (*ROWS, *RESNET50))
     return "deep" if name in RESNET50 else "short"
 
 
@@ -232,7 +226,7 @@ def shown(name: str, *, real: str, reference: np.ndarray) -> Show:
     `real` names the real set, and `reference` are its images that stand for the manifold, uint8 `(m, c, h, w)`.
     `InputError` for an unknown method.
     """
-    check_method(name)
+    check_choice("method", name, (*ROWS, *RESNET50))
     name = name.partition("+")[0]
     if name in baselines.BASELINES:
         return baselines.build(name, real=real).represent

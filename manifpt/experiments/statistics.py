@@ -22,7 +22,7 @@ VERDICTS = ("agrees", "weaker", "contradicts")
 def paired_bootstrap(
     ours: np.ndarray, theirs: np.ndarray, *, images: np.ndarray | None = None, seed: int = 0
 ) -> tuple[float, float]:
-    """Difference in accuracy and its two-sided p-value.
+    """Difference in accuracy and its two-sided p-value; `InputError` for answers or images of other shapes.
 
     Parameters
     ----------
@@ -31,11 +31,6 @@ def paired_bootstrap(
     images
         int `(seeds, n)` or `(seeds, n, 2)`: the number, from 0 on, of the image or the two that each answer is about;
         None where all seeds have the same n. An answer about two counts as often as both are drawn, to first order.
-
-    Raises
-    ------
-    InputError
-        Answers or images of other shapes.
     """
     if ours.shape != theirs.shape:
         raise InputError(f"answers of shapes {ours.shape} and {theirs.shape}; same seeds and same images expected")

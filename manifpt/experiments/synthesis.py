@@ -52,12 +52,8 @@ def identification(
 ) -> pd.DataFrame:
     """1:N identification, by default in five splits of 100 images a model.
 
-    Parameters
-    ----------
-    methods
-        See the module's table; None for the extractors that ship and all others.
-    shots
-        Images a model in the gallery; only the first of them outside the first task that a method can be asked for.
+    Methods are those of the module's table, None for the extractors that ship and all others; `shots` are images a
+    model in the gallery, only the first of them outside the first task that a method can be asked for.
 
     Tidy frame: ``accuracy``, ``macro_f1`` and ``chance`` of `n` queries, with `n_per_class` images in the gallery. In
     the task ``family`` they are means over families, weighted by their number of queries. `InputError` for an unknown
@@ -155,23 +151,19 @@ def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:
 class Features:
     """Features of the models of a dataset by one method; networks are trained when they are asked for, and kept.
 
-    A budget has ``n_test`` images of each model, and reference images and epochs of what is trained. `InputError` for
-    an unknown method, and for an extractor that is not trained yet.
-
-    Attributes
-    ----------
-    tasks
-        Those that the method can be asked for.
-    settings
-        What its features depend on beyond the dataset.
+    A budget has ``n_test`` images of each model, and reference images and epochs of what is trained. `tasks` are those
+    that the method can be asked for, `settings` what its features depend on beyond the dataset. `InputError` for an
+    unknown method, and for an extractor that is not trained yet.
     """
 
     def __init__(self, method: str, gm: GMDataset, budget: Budget):
         self.method, self.gm, self.budget, self.settings = method, gm, budget, {}
         self.tasks = (TRAINED[method],) if method in TRAINED else TASKS
         self._known: dict[tuple[str, ...], np.ndarray] = {}
-        if (name := _extractor(method)) is not None:
-            self.settings = {"extractor": files.sha256(extractor.find(name))[:12]}
+        if method.startswith("synthesis-") or method == "control-untrained":
+            name = "photos" if method == "control-untrained" else method.removeprefix("synthesis-")
+            self._extractor = extractor.find(name)
+            self.settings = {"extractor": files.sha256(self._extractor)[:12]}
         elif method not in (*UNTRAINED, *TRAINED):
             known = ", ".join((*UNTRAINED, *TRAINED))
             raise InputError(f"method {method!r} is unknown; choose one of synthesis-<extractor>, {known}")
@@ -191,7 +183,30 @@ class Features:
     @cached_property
     def function(self) -> Callable[[np.ndarray], np.ndarray]:
         """Of a method that is not trained on models: uint8 images `(n, c, h, w)` to features `(n, d)`."""
-        return _function(self.method, self.gm)
+        if self.method in ("spectrum", "spectrum-log"):
+            return self._spectrum()
+        if self.method == "marra19":
+            represent = marra19.baseline(real=self.gm.real).represent
+            return lambda images: marra19.normalised(represent(images))
+        if self.method in ("control-sl", "control-ssl"):
+            space = "sl" if self.method == "control-sl" else f"ssl:{self.gm.real}"
+            return lambda images: embed(images, space)
+        one = extractor.Extractor(self._extractor)
+        if self.method == "control-untrained":
+            with seeded(0):
+                network = extractor.SpectrumEncoder()
+            network.standardise = one.network.standardise
+            one.network = network.eval()
+        return one
+
+    def _spectrum(self) -> Callable[[np.ndarray], np.ndarray]:
+        residual, scale = residuals(), "log" if self.method == "spectrum-log" else "linear"
+
+        def rows(images: np.ndarray) -> np.ndarray:
+            return spectrum(residual(images), scale).reshape(len(images), -1)
+
+        centre = rows(self.gm.reference()[:N_REAL]).mean(0) if scale == "log" else 0
+        return lambda images: rows(images) - centre
 
     def _images(self, models: Sequence[str]) -> np.ndarray:
         return np.concatenate([self.gm.preview(label, self.budget.n_test) for label in models])
@@ -205,34 +220,3 @@ class Features:
         network, state = Attributor(seed=0, epochs=self.budget.epochs), paths.runs() / "zero_shot"
         network.fit(train, np.repeat(others, MIDDLE), val=(val, np.repeat(others, VAL)), resume=state)
         return lambda some: network.features(show(some))
-
-
-def _extractor(method: str) -> str | None:
-    """Name of the extractor that a method is, or the shipped one whose untrained self it is; None for other methods."""
-    if method == "control-untrained":
-        return "photos"
-    return method.removeprefix("synthesis-") if method.startswith("synthesis-") else None
-
-
-def _function(method: str, gm: GMDataset) -> Callable[[np.ndarray], np.ndarray]:
-    if (name := _extractor(method)) is not None:
-        one = extractor.Extractor(extractor.find(name))
-        if method == "control-untrained":
-            with seeded(0):
-                network = extractor.SpectrumEncoder()
-            network.standardise = one.network.standardise
-            one.network = network.eval()
-        return one
-    if method.startswith("control-"):
-        space = method.removeprefix("control-")
-        return lambda images: embed(images, f"ssl:{gm.real}" if space == "ssl" else space)
-    if method == "marra19":
-        represent = marra19.baseline(real=gm.real).represent
-        return lambda images: marra19.normalised(represent(images))
-    residual, scale = residuals(), "log" if method == "spectrum-log" else "linear"
-
-    def rows(images: np.ndarray) -> np.ndarray:
-        return spectrum(residual(images), scale).reshape(len(images), -1)
-
-    centre = rows(gm.reference()[:N_REAL]).mean(0) if scale == "log" else 0
-    return lambda images: rows(images) - centre

@@ -41,7 +41,7 @@ from manifpt.synthesis.spectrum import residuals
 from manifpt.synthesis.train import folder_of, load_synthetic_model, to_pixels
 from manifpt.synthesis.validation import diversity, ffd, spectrum_vector
 from manifpt.utils import files, paths
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import check_choice
 from manifpt.zoo.dataset import GMDataset
 
 PLAINEST = {
@@ -80,13 +80,9 @@ def synthesis_sets(
 ) -> pd.DataFrame:
     """Judge sets of synthetic models by their fidelity, their diversity, and the extractor that each set gives.
 
-    Parameters
-    ----------
-    sets, checkpoints
-        Some of `SETS`, of synthetic models; by default of those that `manifpt synthesis train-models` made. Draws of
-        more models than there are have no rows.
-    recipe
-        Of each extractor's training; the seed is the row's.
+    The sets are some of `SETS`, of the models in `checkpoints`, by default those that `manifpt synthesis train-models`
+    made. Draws of more models than there are have no rows. The recipe is that of each extractor's training; the seed is
+    the row's.
 
     Tidy frame: ``models`` in the set, ``ffd``, ``distance`` and ``trace`` (`manifpt.synthesis.validation`), and the
     scores of `identified`. `InputError` for an unknown set, and fewer than two synthetic models.
@@ -121,8 +117,8 @@ def synthesis_training(
     Tidy frame: the scores of `identified`, and ``accuracy_jpeg`` where all images were stored as JPEG of quality 75.
     `InputError` for an unknown way, and if there are no synthetic models for one that wants trained ones.
     """
-    if unknown := [way for way in ways if way not in WAYS]:
-        raise InputError(f"way {unknown[0]!r} is unknown; choose one of {', '.join(WAYS)}")
+    for way in ways:
+        check_choice("way", way, WAYS)
     budget, checkpoints = Budget(**{"n_test": N_IMAGES} | budget), _checkpoints(checkpoints)
     configs = {way: replace(recipe, **WAYS[way]) for way in ways}
     simulators = {way: TrainedModels(checkpoints) if way.startswith("trained") else FreshModels() for way in ways}
@@ -177,8 +173,7 @@ def members(checkpoints: Sequence[Path], name: str, *, seed: int) -> list[Path]:
 
     The seed is that of a random draw; `InputError` for an unknown set.
     """
-    if name not in SETS:
-        raise InputError(f"set {name!r} is unknown; choose one of {', '.join(SETS)}")
+    check_choice("set", name, SETS)
     if name.isdecimal():
         order = np.random.default_rng(seed).permutation(len(checkpoints))
         return [checkpoints[i] for i in sorted(order[: int(name)])] if int(name) <= len(checkpoints) else []

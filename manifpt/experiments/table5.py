@@ -28,7 +28,7 @@ from manifpt.baselines.base import Classifier
 from manifpt.experiments.run import MIDDLE, SPACES, VAL, Budget, classifier, measure, shown
 from manifpt.experiments.store import Key, Scores
 from manifpt.metrics import nmi_permutation
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import check_choice
 from manifpt.zoo.dataset import GMDataset, draw
 
 METHODS = (*(f"manifpt-{space}-{e}" for space in SPACES for e in ("nearest", "tangent")), "control-raw")
@@ -71,9 +71,8 @@ def clusters(
         found = KMeans(k, n_init=10, random_state=seed).fit_predict(features)
         of_images = values.loc[labels].to_numpy()
         rows["k-means", variable] = nmi_permutation(of_images, found, groups=labels, **options)
-        rows["Ward", variable] = nmi_permutation(
-            values.to_numpy(), AgglomerativeClustering(k).fit_predict(means), **options
-        )
+        found = AgglomerativeClustering(k).fit_predict(means)
+        rows["Ward", variable] = nmi_permutation(values.to_numpy(), found, **options)
     return pd.DataFrame(rows).T.rename_axis(["algorithm", "variable"])
 
 
@@ -183,8 +182,8 @@ def held_out(
     ``majority up``: by the most frequent value; ``possible up``: at best, since a value that no other model has cannot
     be named. `InputError` for an unknown task.
     """
-    if unknown := set(tasks) - set(HELD_OUT_TASKS):
-        raise InputError(f"task {unknown.pop()!r} is unknown; choose one of {', '.join(HELD_OUT_TASKS)}")
+    for task in tasks:
+        check_choice("task", task, HELD_OUT_TASKS)
     design, budget = designs(gm), Budget(**budget)
 
     def named(keys: Sequence[Key]) -> Iterator[Scores]:

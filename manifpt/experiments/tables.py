@@ -22,7 +22,7 @@ from manifpt.experiments.run import RESNET50
 from manifpt.experiments.store import version_of
 from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 from manifpt.zoo.dataset import load_gm
 from manifpt.zoo.models import DATASETS
 
@@ -93,8 +93,8 @@ def compute(
     """
     named = (("table", tables, TABLES), ("dataset", datasets, DATASETS), ("profile", [profile], PROFILES))
     for what, given, known in named:
-        if unknown := [name for name in given if name not in known]:
-            raise InputError(f"{what} {unknown[0]!r} is unknown; choose one of {', '.join(known)}")
+        for name in given:
+            check_choice(what, name, known)
     for name in tables:
         known = dict.fromkeys(inputs[0] for inputs in TABLES[name].inputs)
         if datasets and known.keys().isdisjoint(datasets):

@@ -62,7 +62,8 @@ def train_classifier(
     """Train an `Attributor` on the artifacts of all classes, test it, and write the classifier's folder.
 
     Interrupted training continues where it was saved last, once a minute. Each network sees the test images once, at
-    the end.
+    the end. `InputError`, before any work, if `out` is taken, a class has too few images, or the manifold does not fit
+    the folders.
 
     Parameters
     ----------
@@ -76,11 +77,6 @@ def train_classifier(
     Returns
     -------
     Frame with one row a training: input (artifact, or ``control: the image itself``), n (training images), accuracy.
-
-    Raises
-    ------
-    InputError
-        Before any work: `out` is taken, a class has too few images, a manifold that does not fit the folders.
     """
     out = files.as_path("out", out)
     check_free(out)
@@ -144,7 +140,9 @@ def predict_models(
 ) -> list[str]:
     """Write a table of pictures: columns file, label, probability, and ``p(<class>)`` for each class.
 
-    The probabilities of a picture are the mean of those of its images, where the rule makes several.
+    The probabilities of a picture are the mean of those of its images, where the rule makes several. Returns warnings:
+    native traits of the pictures that no picture had in training. `InputError`, before any work, for no classifier, a
+    damaged one or one of another network, a picture that cannot be read, a `csv` that cannot be written.
 
     Parameters
     ----------
@@ -154,16 +152,6 @@ def predict_models(
         A picture, or a folder whose pictures, also in sub-folders, are read.
     workers
         Number of threads that decode.
-
-    Returns
-    -------
-    Warnings: native traits of the pictures that no picture had in training.
-
-    Raises
-    ------
-    InputError
-        Before any work: no classifier, a damaged one or one of another network, a picture that cannot be read, a `csv`
-        that cannot be written.
     """
     folder = files.as_path("classifier", classifier)
     settings, attributor, reference = _load(folder)

@@ -51,20 +51,9 @@ def check_manifold(folders: Folders, manifold: Manifold) -> None:
 def write_fingerprints(folders: Folders, manifold: Manifold, out: Path | str) -> pd.DataFrame:
     """Project the images of every class and stream all artifacts to one ``.npz`` file; see `load_fingerprints`.
 
-    Parameters
-    ----------
-    manifold
-        Not fitted.
-
-    Returns
-    -------
-    Frame with one row a class: class, images, mean (norm of artifacts) and auc (probability that an artifact is longer
-    than that of a held-out real image; 0.5 if lengths do not tell the class from real images).
-
-    Raises
-    ------
-    InputError
-        Before any work: a manifold that does not fit the folders, no room for the file.
+    The manifold is not fitted yet. `InputError`, before any work, if it does not fit the folders, or the file has no
+    room. Returns a frame with one row a class: class, images, mean (norm of artifacts) and auc (probability that an
+    artifact is longer than that of a held-out real image; 0.5 if lengths do not tell the class from real images).
     """
     check_manifold(folders, manifold)
     rule = folders.stream.rule

@@ -19,7 +19,9 @@ def identify(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Name the model of the gallery whose fingerprint is nearest to each query image.
 
-    Of images larger than 32x32, the features of nine crops at their own resolution are averaged.
+    Of images larger than 32x32, the features of nine crops at their own resolution are averaged. `InputError`, before
+    any feature is computed, for a folder that does not exist, holds no image or lies in the other one; fewer than two
+    models; a file that is not an image, or is smaller than 32x32.
 
     Parameters
     ----------
@@ -37,12 +39,6 @@ def identify(
         last row for their mean feature, whose file is ``(all)``.
     remarks
         Reasons for doubt: a single image, sizes that differ, few images of a model in the gallery.
-
-    Raises
-    ------
-    InputError
-        Before any feature is computed: a folder that does not exist, holds no image or lies in the other one; fewer
-        than two models; a file that is not an image, or is smaller than 32x32.
     """
     for inner, outer in ((gallery, query), (query, gallery)):
         if Path(inner).resolve().is_relative_to(Path(outer).resolve()):

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.spatial.distance import pdist
 
 from manifpt.data.pictures import LEAST_SIDE, Picture, decode
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 RULES = ("centre-crop", "patches", "resize")
 QUALITY = 75
@@ -77,8 +77,7 @@ class Rule:
 
 def check_rule(name: str, size: int | None) -> None:
     """Raise `InputError` for an unknown rule, or a size that is neither None nor a whole number from 8 on."""
-    if name not in RULES:
-        raise InputError(f"rule {name!r} is unknown; choose one of {', '.join(RULES)}")
+    check_choice("rule", name, RULES)
     if size is not None and (not isinstance(size, int | np.integer) or size < LEAST_SIDE):
         raise InputError(f"size: {size!r}; a whole number from {LEAST_SIDE} on expected")
 

@@ -40,20 +40,10 @@ class Stream:
     def rows(self, some: Sequence[Picture], function: Callable[[np.ndarray], np.ndarray], key: str = "") -> np.ndarray:
         """Apply a function to the images of pictures, block by block; keep the rows in a file of the cache and map it.
 
-        Parts of many pictures have files of their own until all rows are there: an interrupted run continues after
-        the last of them.
-
-        Parameters
-        ----------
-        function
-            Maps uint8 images `(m, c, size, size)` to rows `(m, …)`.
-        key
-            Names all that the function depends on; see `projection`.
-
-        Raises
-        ------
-        InputError
-            A picture that cannot be read any more, or has other pixels than when it was surveyed.
+        The function maps uint8 images `(m, c, size, size)` to rows `(m, …)`; the key names all that it depends on, see
+        `projection`. Parts of many pictures have files of their own until all rows are there: an interrupted run
+        continues after the last of them. `InputError` for a picture that cannot be read any more, or has other pixels
+        than when it was surveyed.
         """
         path, parts = self._path(some, key), [some[start : start + PART] for start in range(0, len(some), PART)]
         n = sum(map(self.rule.count, some))
@@ -132,6 +122,8 @@ def survey_folders(
 ) -> Folders:
     """Read every picture once, refuse what cannot be used, and report native traits that tell the models apart.
 
+    `InputError` for a folder or file that cannot be used, by name, and for a picture that is in two classes.
+
     Parameters
     ----------
     real
@@ -142,11 +134,6 @@ def survey_folders(
         See `manifpt.folders.rules`; without a size, the smallest side of all pictures, 64 at most.
     workers
         Number of threads that decode.
-
-    Raises
-    ------
-    InputError
-        A folder or file that cannot be used, by name; a picture that is in two classes.
     """
     check_rule(rule, size)
     files.check_writable(paths.cache() / "folders" / "rows.npy")

@@ -25,7 +25,7 @@ from manifpt.latent.warm import WarmStart
 from manifpt.nn.perceptual import Lpips, Perceptual
 from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 FEATURES = {"perceptual": Perceptual, "lpips": Lpips}  # by the first word of a loss
 LOSSES = ("perceptual+pixel", "perceptual", "lpips+pixel", "lpips", "pixel")
@@ -50,6 +50,8 @@ class Estimate:
 class AdamEstimator:
     """Read the keys that a fingerprinter wrote.
 
+    `InputError` for unknown names, numbers out of range, a network that is neither there nor downloadable.
+
     Parameters
     ----------
     loss
@@ -64,11 +66,6 @@ class AdamEstimator:
         own.
     warm_start
         Replaces the first start; with `steps` 0, its guess is the answer.
-
-    Raises
-    ------
-    InputError
-        Unknown names, numbers out of range, a network that is neither there nor downloadable.
     """
 
     def __init__(
@@ -82,9 +79,8 @@ class AdamEstimator:
         attack: str = "none",
         warm_start: WarmStart | None = None,
     ):
-        for what, name, known in (("loss", loss, LOSSES), ("units", units, UNITS)):
-            if name not in known:
-                raise InputError(f"{what}: {name!r} is unknown; choose one of {', '.join(known)}")
+        check_choice("loss:", loss, LOSSES)
+        check_choice("units:", units, UNITS)
         check_search(starts, steps, warm_start)
         self.fingerprinter, self.starts, self.steps, self.warm_start = fingerprinter, starts, steps, warm_start
         self.attack, self.pixel = attack_named(attack), "pixel" in loss
@@ -121,7 +117,9 @@ class AdamEstimator:
 
     def _descend(self, x: Tensor, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Where each row of x ends, and its L there."""
-        wanted, end, alive = self._wanted(target), x.clone(), torch.arange(len(x))
+        with torch.no_grad():  # pixels of the images to explain, and their features if these count
+            wanted = [target, *(self._perceptual.features(target) if self._perceptual else [])]
+        end, alive = x.clone(), torch.arange(len(x))
         x, last = x.clone().requires_grad_(), torch.full((len(x),), torch.inf)
         low = last.to(x.device)  # lowest L so far, since steps of Adam go up and down
         optimiser = torch.optim.Adam([x], RATE)
@@ -146,11 +144,6 @@ class AdamEstimator:
         """α and φ at what Adam walks on, `(k, m + key_length)`."""
         m = len(self._unit)
         return x[:, :m] * self._unit, torch.sigmoid(x[:, m:])
-
-    def _wanted(self, target: Tensor) -> list[Tensor]:
-        """Pixels of the images to explain, and their features if these count."""
-        with torch.no_grad():
-            return [target, *(self._perceptual.features(target) if self._perceptual else [])]
 
     def _loss(self, x: Tensor, wanted: list[Tensor], seed: int, step: int) -> Tensor:
         """L of each row of x, `(k,)`."""

@@ -15,7 +15,7 @@ from manifpt.data import pictures
 from manifpt.latent.fingerprinter import to_bytes, to_float
 from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import seeded
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import check_choice
 
 KERNEL, BLUR = 25, 0.5  # pixels; standard deviation
 NOISE = 0.1  # standard deviation
@@ -83,8 +83,7 @@ MODELS = {  # of attacks that are not smooth: the expected image, and a smooth s
 
 def attack_named(name: str) -> Callable[[Tensor], Tensor]:
     """The attack of that name; `InputError` for an unknown one."""
-    if name not in ATTACKS:
-        raise InputError(f"attack: {name!r} is unknown; choose one of {', '.join(ATTACKS)}")
+    check_choice("attack:", name, ATTACKS)
     return ATTACKS[name]
 
 

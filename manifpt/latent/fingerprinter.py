@@ -19,7 +19,7 @@ from manifpt.latent.generators import CHECKSUM, CODES, LatentGenerator, load_gen
 from manifpt.latent.keys import parse_key
 from manifpt.utils.arrays import to_uint8
 from manifpt.utils.compute import seeded
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 CONTENTS = ("gaussian", "sample")  # alpha drawn by the components' deviations, or that of a sampled latent code
 DERIVED = {"generator", "weights", "directions"}  # settings that are no parameters
@@ -28,6 +28,8 @@ BATCH = 64  # images rendered at a time
 
 class LatentFingerprinter:
     """Write keys into the latent codes of one generator.
+
+    `InputError` for values out of range, and for more components than the code has dimensions.
 
     Parameters
     ----------
@@ -57,11 +59,6 @@ class LatentFingerprinter:
     settings
         All of the above parameters by name, the name of the generator, and 12 digits each of the SHA-256 of its
         weights and of the directions: who has the same settings reads the same keys.
-
-    Raises
-    ------
-    InputError
-        Values out of range; more components than the code has dimensions.
     """
 
     def __init__(
@@ -78,8 +75,7 @@ class LatentFingerprinter:
         width, d = key_length * repeat, generator.dimension
         shift = d - width if shift is None else shift
         _check(d, key_length, repeat, shift, sigma, n_pca)
-        if content not in CONTENTS:
-            raise InputError(f"content: {content!r} is unknown; choose one of {', '.join(CONTENTS)}")
+        check_choice("content:", content, CONTENTS)
         directions = generator.directions(n_pca)
         self.generator, self.key_length, self.shift, self.content = generator, key_length, shift, content
         self.capacity = 2**key_length

@@ -64,10 +64,8 @@ def random_keys(n: int, length: int, rng: np.random.Generator) -> np.ndarray:
 class Registry:
     """Users and their keys, in a JSON file that only its owner may read; any two keys differ in `min_distance` bits.
 
-    Parameters
-    ----------
-    path
-        The file; it must exist, see `create`.
+    The file must exist, see `create`. `InputError` if it is missing, no such registry, of another version, or breaks
+    its own rule; nothing is changed.
 
     Attributes
     ----------
@@ -77,11 +75,6 @@ class Registry:
         Smallest Hamming distance of two keys.
     users
         Name to key, uint8 `(key_length,)`.
-
-    Raises
-    ------
-    InputError
-        The file is missing, no such registry, of another version, or breaks its own rule; nothing is changed.
     """
 
     def __init__(self, path: Path | str):
@@ -127,14 +120,9 @@ class Registry:
     def add(self, user: str, key: str | np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
         """Enter a user with a key, or with a random one (`seed` None: from the system's entropy), and write the file.
 
-        The false-positive rate of `manifpt.latent.attribute` holds for random keys only.
-        Returns the key, uint8 `(key_length,)`.
-
-        Raises
-        ------
-        InputError
-            The name is taken, or not a line of text; the key is malformed or too near to another's; no room for a
-            random key.
+        The false-positive rate of `manifpt.latent.attribute` holds for random keys only. Returns the key, uint8
+        `(key_length,)`. `InputError` if the name is taken, or not a line of text; if the key is malformed or too near
+        to another's; if there is no room for a random key.
         """
         with files.locked(self.path):
             self.users = Registry(self.path).users

@@ -60,6 +60,8 @@ SEARCH = {"explained": EXPLAINED, "patience": PATIENCE, "plateau": PLATEAU, "cha
 class NewtonEstimator:
     """Read the keys that a fingerprinter wrote.
 
+    `InputError` for an unknown attack, numbers out of range, and no steps without a warm start.
+
     Parameters
     ----------
     starts
@@ -72,11 +74,6 @@ class NewtonEstimator:
         One of `manifpt.latent.attacks.ATTACKS` that the estimator passes its own image through.
     warm_start
         Replaces the first start, and the steps of Adam.
-
-    Raises
-    ------
-    InputError
-        Unknown attack; numbers out of range; no steps without a warm start.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import torch
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from manifpt.nn.pretrained import build_network, load_network, train_network
+from manifpt.nn.pretrained import build_network, train_network
 from manifpt.nn.train import Training, descend, linear_decay
 from manifpt.utils.compute import autocast, seeded
 
@@ -83,8 +83,3 @@ def train_ssl(reference: np.ndarray, *, dataset: str, steps: int = 600, seed: in
 def warm_up_and_decay(step: int, steps: int) -> float:
     """The factor of the learning rate."""
     return min(1.0, (step + 1) / 50) * linear_decay(step, steps)
-
-
-def load_ssl(*, dataset: str | None = None, reference: np.ndarray | None = None) -> Backbone:
-    """The backbone of a real set, by name or by its reference images; see `manifpt.nn.pretrained.network_path`."""
-    return load_network("ssl", Backbone, dataset=dataset, reference=reference)

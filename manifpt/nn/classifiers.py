@@ -94,12 +94,8 @@ class Pointwise(nn.Conv2d):
 def build_classifier(name: str, *, classes: int, mean: np.ndarray, sd: np.ndarray, seed: int = 0) -> Classifier:
     """A classifier, its initial weights drawn from `seed` without touching torch's global generators.
 
-    Parameters
-    ----------
-    name
-        One of `NETWORKS`.
-    mean, sd : arrays of shape (c, 1, 1) or (d,)
-        Of the training artifacts; their shape tells the number of channels or of entries.
+    The name is one of `NETWORKS`; mean and sd are those of the training artifacts, `(c, 1, 1)` or `(d,)`, whose shape
+    tells the number of channels or of entries.
     """
     make, width = BODIES[name]
     tensors = {"mean": torch.as_tensor(mean, dtype=torch.float32), "sd": torch.as_tensor(sd, dtype=torch.float32)}
@@ -215,6 +211,8 @@ def train_classifier(
 ) -> tuple[list[dict], int]:
     """Train a network in place and leave it with the weights of the best epoch.
 
+    `FloatingPointError` if the loss is no longer finite.
+
     Parameters
     ----------
     n
@@ -228,11 +226,6 @@ def train_classifier(
     -------
     The history, one dict an epoch (epoch, loss, val_loss, val_accuracy), and the best epoch: that of highest accuracy,
     the earliest of equals. Epochs count from 1.
-
-    Raises
-    ------
-    FloatingPointError
-        The loss is no longer finite.
     """
     optimiser, rows = schedule.optimiser(network), lru_cache(1)(partial(schedule.rows, n, seed=seed))
     per_epoch = len(rows(epoch=1))

@@ -50,6 +50,6 @@ def train_denoiser(
     return train_network("denoiser", training, reference, dataset=dataset, steps=steps, batch_size=64, seed=seed)
 
 
-def load_denoiser(*, dataset: str | None = None, reference: np.ndarray | None = None) -> DnCNN:
-    """The denoiser of a real set, by name or by its reference images; see `manifpt.nn.pretrained.network_path`."""
-    return load_network("denoiser", DnCNN, dataset=dataset, reference=reference)
+def load_denoiser(*, dataset: str) -> DnCNN:
+    """The denoiser of a real set; errors are those of `manifpt.nn.pretrained.network_path`."""
+    return load_network("denoiser", DnCNN, dataset=dataset)

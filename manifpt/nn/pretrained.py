@@ -59,17 +59,8 @@ def load_network(
 def network_path(kind: str, dataset: str | None = None, reference: np.ndarray | None = None) -> Path:
     """The checkpoint of a real set's network; one that the user trained takes the place of a committed one.
 
-    Parameters
-    ----------
-    kind
-        ``denoiser`` or ``ssl``.
-    dataset
-        Name of the real set; if None, the set is recognised by the checksum of its `reference` images.
-
-    Raises
-    ------
-    InputError
-        No network was trained on that set.
+    The kind is ``denoiser`` or ``ssl``. If `dataset`, the name of the set, is None, the set is recognised by the
+    checksum of its `reference` images. `InputError` if no network was trained on that set.
     """
     folders = (paths.data() / "networks", paths.home() / "networks")
     there = [path for folder in folders for path in sorted(folder.glob(f"{kind}-*.safetensors"))]

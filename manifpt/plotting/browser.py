@@ -17,6 +17,8 @@ from manifpt.utils.errors import InputError
 class Browser:
     """A menu of classes, a slider over the images of the class, and the views of the image.
 
+    `InputError` for no class, or a manifold in another space, whose points are no images.
+
     Parameters
     ----------
     classes
@@ -28,11 +30,6 @@ class Browser:
     ----------
     label, number, picture
         The menu and the slider, whose `value` chooses the image; the views of the image, a PNG.
-
-    Raises
-    ------
-    InputError
-        No class, or a manifold in another space, whose points are no images.
     """
 
     def __init__(self, classes: Mapping[str, np.ndarray], manifold: Manifold):

@@ -35,12 +35,12 @@ from torch.nn import functional as F
 from manifpt.nn.barlow_twins import Backbone
 from manifpt.nn.train import Training, descend, random_batches, run_training, state_path
 from manifpt.synthesis.simulators import Simulator
-from manifpt.synthesis.spectrum import check_scale, residuals, spectrum
+from manifpt.synthesis.spectrum import SCALES, residuals, spectrum
 from manifpt.utils import files, paths
 from manifpt.utils.arrays import as_images, to_uint8
 from manifpt.utils.cache import array_checksum
 from manifpt.utils.compute import autocast, seeded
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 WIDTHS = (16, 32, 64, 128)  # of the ResNet
 LINEAR = 768
@@ -82,7 +82,7 @@ class ExtractorConfig:
     seed: int = 0
 
     def __post_init__(self):
-        check_scale(self.scale)
+        check_choice("scale", self.scale, SCALES)
         if self.steps < 1 or self.each < 1 or self.models < 2:
             raise InputError(
                 f"steps, each, models: {self.steps}, {self.each}, {self.models}; at least 1, 1 and 2 expected"
@@ -154,17 +154,9 @@ def train_extractor(
 ) -> Path:
     """Train an extractor on the CPU; interrupted training continues. Returns its checkpoint, below 10 MB.
 
-    Parameters
-    ----------
-    reals
-        Real sets, uint8 `(n, c, 32, 32)` each, c 1 or 3; each step takes the simulator's input from one, at random.
-    name, folder
-        The checkpoint is ``<folder>/extractor-<name>.safetensors``, by default in ``paths.home() / "networks"``.
-
-    Raises
-    ------
-    InputError
-        Images of another shape; a denoiser that is not there; more models in a batch than the simulator has.
+    Real sets are uint8 `(n, c, 32, 32)` each, c 1 or 3; each step takes the simulator's input from one, at random. The
+    checkpoint is ``<folder>/extractor-<name>.safetensors``, by default in ``paths.home() / "networks"``. `InputError`
+    for images of another shape, a denoiser that is not there, and more models in a batch than the simulator has.
     """
     config = config or ExtractorConfig()
     reals = [_sized(images, "reals") for images in reals]

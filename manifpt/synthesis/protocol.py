@@ -20,14 +20,8 @@ N_PAIRS = 10_000
 def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the gallery images, int64 `(models * shots,)`, and of the others, the queries.
 
-    Parameters
-    ----------
-    labels
-        Model of each image, `(n,)`.
-    shots
-        Gallery images of each model; `InputError` unless there is one, and at least one image left to query.
-    seed
-        Of the draw; None takes the first images of each model, as the paper's code does.
+    Labels `(n,)` are the models of images. Of each model, `shots` images are drawn by the seed; if it is None, the
+    first ones are taken, as the paper's code does. `InputError` unless there is one, and at least one left to query.
     """
     names, counts = np.unique(labels, return_counts=True)
     if shots < 1 or (counts <= shots).any():
@@ -56,10 +50,8 @@ def identification(
 ) -> tuple[dict[str, float], np.ndarray]:
     """1:N identification of every image outside the gallery; arguments and errors are those of `split`.
 
-    Returns
-    -------
-    ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1]; and which queries were
-    named rightly, bool `(n - models * shots,)`, in the order of `split`.
+    Returns ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1]; and which queries
+    were named rightly, bool `(n - models * shots,)`, in the order of `split`.
     """
     features, labels = _checked(features, labels)
     gallery, queries = split(labels, shots, seed=seed)
@@ -95,16 +87,10 @@ def verification(
 ) -> tuple[dict[str, float], np.ndarray]:
     """1:1 verification on as many pairs of one model as of two; errors are those of `pairs`.
 
-    Parameters
-    ----------
-    held_out
-        bool `(n,)`: images that only serve to choose the threshold, by `n_pairs` pairs. The others are judged.
-
-    Returns
-    -------
-    ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it; ``accuracy_oracle``, at the
-    best one for the judged pairs (as the paper's code reports). And which judged pairs the held-out threshold decides
-    rightly, bool `(n_pairs,)`.
+    Images that are `held_out`, bool `(n,)`, only serve to choose the threshold, by `n_pairs` pairs. The others are
+    judged. Returns ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it;
+    ``accuracy_oracle``, at the best one for the judged pairs (as the paper's code reports). And which judged pairs the
+    held-out threshold decides rightly, bool `(n_pairs,)`.
     """
     features, labels = _checked(features, labels)
     scores, same = _scores(features[~held_out], labels[~held_out], n_pairs, seed)

@@ -16,7 +16,7 @@ from sklearn.utils import gen_batches
 
 from manifpt.nn.dncnn import load_denoiser
 from manifpt.utils.arrays import as_images
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 DENOISERS = ("dncnn", "wavelet")
 SCALES = ("linear", "root", "log")
@@ -28,20 +28,10 @@ Residual = Callable[[np.ndarray], np.ndarray]
 def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
     """A function of uint8 images `(n, c, h, w)`, c 1 or 3, that gives their noise residual, float32 `(n, 3, h, w)`.
 
-    Parameters
-    ----------
-    name
-        ``dncnn``, or ``wavelet``: scikit-image's, BayesShrink.
-    real
-        Real set in colour that the DnCNN was trained on.
-
-    Raises
-    ------
-    InputError
-        Unknown denoiser; no denoiser was trained on that set, or one for grey images.
+    The denoiser `name` is ``dncnn``, trained on the real set in colour `real`, or ``wavelet``: scikit-image's,
+    BayesShrink. `InputError` for an unknown one, or if no denoiser was trained on that set, or one for grey images.
     """
-    if name not in DENOISERS:
-        raise InputError(f"denoiser {name!r}: unknown; one of {', '.join(DENOISERS)} expected")
+    check_choice("denoiser", name, DENOISERS)
     one = _wavelet if name == "wavelet" else _dncnn(real)
 
     def residual(images: np.ndarray) -> np.ndarray:
@@ -55,17 +45,11 @@ def residuals(name: str = "dncnn", *, real: str = "photos") -> Residual:
 
 def spectrum(residual: np.ndarray, scale: str = "linear") -> np.ndarray:
     """Magnitudes of each channel's 2-D Fourier transform, float32, in the shape of `residual`, on one of `SCALES`."""
-    check_scale(scale)
+    check_choice("scale", scale, SCALES)
     magnitude = np.abs(np.fft.fft2(residual)).astype(np.float32)
     if scale == "root":
         return np.sqrt(magnitude)
     return np.log(magnitude + np.float32(FLOOR)) if scale == "log" else magnitude
-
-
-def check_scale(scale: str) -> None:
-    """`InputError` unless it is one of `SCALES`."""
-    if scale not in SCALES:
-        raise InputError(f"scale {scale!r}: unknown; one of {', '.join(SCALES)} expected")
 
 
 def _dncnn(real: str) -> Residual:

@@ -41,12 +41,8 @@ def train_synthetic_model(
 ) -> tuple[SyntheticModel, dict]:
     """Train one model on the CPU, on real images, uint8 `(n, 3, h, w)`, h and w multiples of 4; others: `InputError`.
 
-    The seed draws the weights and the order of images.
-
-    Returns
-    -------
-    The model in evaluation mode, and a record: ``mse`` at the last check, ``steps``, ``stopped`` ("eta", "plateau" or
-    "steps"), ``seconds`` of processor time.
+    The seed draws the weights and the order of images. Returns the model in evaluation mode, and a record: ``mse`` at
+    the last check, ``steps``, ``stopped`` ("eta", "plateau" or "steps"), ``seconds`` of processor time.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(s % 4 for s in images.shape[2:]):
         raise InputError(f"images: {images.dtype} {images.shape}; uint8 (n, 3, h, w), h and w multiples of 4, expected")
@@ -96,6 +92,8 @@ def train_synthetic_models(
 ) -> Iterator[dict]:
     """Train each architecture with the seeds 0 to seeds - 1, unless its checkpoint is there; yield their headers.
 
+    `InputError`, before any training, for no seed, step or job, and for an unknown real set, or a grey one.
+
     Parameters
     ----------
     dataset
@@ -106,11 +104,6 @@ def train_synthetic_models(
         Number of processes.
     out
         Folder of the checkpoints, in half precision; by default `folder_of` the real set.
-
-    Raises
-    ------
-    InputError
-        Before any training: no seed, step or job; an unknown real set, or a grey one.
     """
     if min(seeds, steps, jobs) < 1:
         raise InputError(f"seeds, steps, jobs: {seeds}, {steps}, {jobs}; at least 1 of each expected")

@@ -1,4 +1,6 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and the commonest reason to raise it."""
+
+from collections.abc import Collection
 
 
 class InputError(ValueError):
@@ -6,3 +8,9 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with code 2.
     """
+
+
+def check_choice(what: str, value: str, choices: Collection[str]) -> None:
+    """Raise `InputError`, which calls the value `what`, unless it is one of the choices."""
+    if value not in choices:
+        raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(choices)}")

@@ -34,7 +34,7 @@ from manifpt.nn.pretrained import network_path
 from manifpt.search.neighbours import INDICES, Neighbours
 from manifpt.utils.arrays import as_images, check_labels, take
 from manifpt.utils.compute import pick_device
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
 LEAST_RIDGE = 1e-6
@@ -129,8 +129,7 @@ class Manifold(TransformerMixin, BaseEstimator):
         """Raise `InputError` unless the parameters are possible; `fit` does so first."""
         check_space(self.space)
         for name, known in (("estimator", ESTIMATORS), ("index", INDICES)):
-            if (value := getattr(self, name)) not in known:
-                raise InputError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}")
+            check_choice(name, getattr(self, name), known)
         if self.estimator == "denoiser" and self.space != "rgb":
             raise InputError(f"estimator 'denoiser' works on pixels: space 'rgb' expected, not {name_of(self.space)!r}")
         for name, least in (("n_neighbors", 1), ("seed", 0)):

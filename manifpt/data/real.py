@@ -17,7 +17,7 @@ from manifpt.data import photos
 from manifpt.data.photographs import RIM, load_crops
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key, stored
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 REAL = "real"  # the label of real images
 FEWEST = 24  # images of a folder, so that none of its splits is empty
@@ -73,13 +73,13 @@ def load_real(name: str, *, split: str = "reference", path: Path | str | None = 
     >>> load_real("fashion-mnist", split="val").shape
     (600, 1, 32, 32)
     """
-    _check_choice("name", name, DATASETS)
-    _check_choice("split", split, SPLITS)
+    check_choice("name", name, DATASETS)
+    check_choice("split", split, SPLITS)
     if name == "folder":
         if path is None:
             raise InputError("load_real('folder'): argument path is missing; name the folder that holds the images")
         for option in options:
-            _check_choice("option", option, ("size", "channels"))
+            check_choice("option", option, ("size", "channels"))
         images = read_folder(path, **options)
         if len(images) < FEWEST:
             raise InputError(f"folder: {len(images)} distinct images; at least {FEWEST} are needed for four splits")
@@ -101,8 +101,8 @@ def load_real_labels(name: str, *, split: str = "reference") -> np.ndarray:
 
     These are ``fashion-mnist`` and ``cifar10``.
     """
-    _check_choice("name with labels", name, _LABELS)
-    _check_choice("split", split, SPLITS)
+    check_choice("name with labels", name, _LABELS)
+    check_choice("split", split, SPLITS)
     if split == "reference":
         return _LABELS[name](split)
     return _LABELS[name]("heldout")[_held_out_index(_IMAGES[name]("reference"), _IMAGES[name]("heldout"), split)]
@@ -124,7 +124,7 @@ def read_folder(path: Path | str, *, size: int = SIZE, channels: int = 3) -> np.
     """
     from manifpt.data.pictures import find
 
-    _check_choice("channels", channels, (1, 3))
+    check_choice("channels", channels, (1, 3))
     if size < 1:
         raise InputError(f"size must be at least 1, not {size}")
     return np.stack(list({image.tobytes(): image for image in _decoded(find(path), size, channels)}.values()))
@@ -140,11 +140,6 @@ def _decoded(paths: Iterable[Path], size: int, channels: int) -> Iterable[np.nda
         image = decode(path).convert("RGB" if channels == 3 else "L")
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
         yield np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)  # (c, h, w)
-
-
-def _check_choice(what: str, value: object, choices) -> None:
-    if not isinstance(value, str | int) or value not in choices:
-        raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
 
 
 def _digests(images: np.ndarray) -> list[bytes]:

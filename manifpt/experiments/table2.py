@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from manifpt.experiments.run import MIDDLE, ROWS, Budget, attribution, shown
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 from manifpt.zoo.dataset import LEVELS, GMDataset
 
 SIZES = (10, 50, 200, 1000)
@@ -48,10 +48,9 @@ def table2(
 
 def _classes(gm: GMDataset, task: str) -> tuple[str, ...]:
     """Labels of a task; `InputError` for an unknown one, or for a level whose models are not all there."""
+    check_choice("task", task, ("all", *gm.levels))
     if task == "all":
         return gm.classes
-    if task not in gm.levels:
-        raise InputError(f"task {task!r} is unknown; choose one of {', '.join(('all', *gm.levels))}")
     if missing := [label for label in gm.levels[task] if label not in gm.models]:
         raise InputError(f"task {task!r}: {gm.name} has no {', '.join(missing)}; train them first")
     return gm.levels[task]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from manifpt.baselines.base import intensity
 from manifpt.experiments.run import MIDDLE, ROWS, Budget, Show, attribution, shown
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 from manifpt.zoo.dataset import GMDataset
 from manifpt.zoo.models import CHANNELS
 
@@ -94,8 +94,7 @@ def in_channels(images: np.ndarray, channels: int) -> np.ndarray:
 
 def _classes(source: GMDataset, target: GMDataset, task: str) -> tuple[str, ...]:
     """Labels of a task that both datasets have; `InputError` for an unknown task or fewer than two models."""
-    if task not in TASKS:
-        raise InputError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}")
+    check_choice("task", task, TASKS)
     wanted = source.classes if task == "all" else source.levels.get(task, ())
     common = tuple(label for label in wanted if label in source.classes and label in target.classes)
     if len(common) < 2:

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from manifpt.search import scans
 from manifpt.utils.arrays import is_mapped, release
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 
 INDICES = ("exact", "ivf", "hnsw")
 QUERIES = 2048  # queries a block
@@ -42,9 +42,8 @@ class Neighbours:
 
     def __init__(self, points: np.ndarray, *, index: str = "exact", product: str = "auto", chunk: int = 4096):
         _check_rows("points", points)
-        for name, value, known in (("index", index, INDICES), ("product", product, scans.PRODUCTS)):
-            if value not in known:
-                raise InputError(f"{name}: {value!r} is unknown; one of {', '.join(known)} expected")
+        check_choice("index", index, INDICES)
+        check_choice("product", product, scans.PRODUCTS)
         if len(points) == 0 or chunk < 1:
             raise InputError(f"points, chunk: at least one of each expected, not {len(points)} and {chunk}")
         self.points, self.chunk = points, chunk

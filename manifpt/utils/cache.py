@@ -69,7 +69,7 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
 
     A file that is missing or damaged is computed anew.
     """
-    path = _path(folder, key)
+    path = paths.cache() / folder / f"{key}.npy"
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -81,11 +81,7 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 def is_stored(folder: str, key: str) -> bool:
     """Say whether `stored` has a file of that key, whole or damaged."""
-    return _path(folder, key).exists()
-
-
-def _path(folder: str, key: str) -> Path:
-    return paths.cache() / folder / f"{key}.npy"
+    return (paths.cache() / folder / f"{key}.npy").exists()
 
 
 def _source(name: str) -> Path | None:

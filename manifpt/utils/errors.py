@@ -10,7 +10,7 @@ class InputError(ValueError):
     """
 
 
-def check_choice(what: str, value: str, choices: Collection[str]) -> None:
+def check_choice(what: str, value: str | int, choices: Collection[str | int]) -> None:
     """Raise `InputError`, which calls the value `what`, unless it is one of the choices."""
-    if value not in choices:
-        raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(choices)}")
+    if not isinstance(value, str | int) or value not in choices:
+        raise InputError(f"{what} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")

@@ -20,7 +20,7 @@ from manifpt.data import mosaics, photographs, pictures
 from manifpt.data.real import HELD_OUT_SHARE, REAL, check_disjoint, load_real
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key, stored
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 from manifpt.zoo import published
 
 LEVELS = ("L1", "L2", "L3")  # of difficulty: other families; one network; all the same but a seed or a noise level
@@ -105,8 +105,8 @@ class GMDataset:
         """
         if label == REAL and self.real:
             return load_real(self.real, split=split or "test")
-        if split is not None and split not in HELD_OUT_SHARE:
-            raise InputError(f"split {split!r} is unknown; choose one of {', '.join(HELD_OUT_SHARE)}")
+        if split is not None:
+            check_choice("split", split, HELD_OUT_SHARE)
         images = self._samples(label)
         start, stop = HELD_OUT_SHARE[split] if split else (0.0, 1.0)
         return images[round(start * len(images)) : round(stop * len(images))]
@@ -225,7 +225,8 @@ class FolderDataset(GMDataset):
     def _samples(self, label: str) -> np.ndarray | list[np.ndarray]:
         if label not in self._files:
             self._record(label)
-        return _stacked([_pixels(path) for path in self._files[label]])
+        images = (pictures.decode(path).convert("RGB") for path in self._files[label])
+        return _stacked([np.asarray(image).transpose(2, 0, 1) for image in images])
 
 
 def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -253,10 +254,6 @@ def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0
 def _stacked(rows: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
     """Stack arrays of one shape; leave others in their list."""
     return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows
-
-
-def _pixels(path: Path) -> np.ndarray:
-    return np.asarray(pictures.decode(path).convert("RGB")).transpose(2, 0, 1)
 
 
 def load_gm(name: str | Path) -> GMDataset:

@@ -11,7 +11,7 @@ from functools import partial
 import pandas as pd
 import torch
 
-from manifpt.utils.errors import InputError
+from manifpt.utils.errors import InputError, check_choice
 from manifpt.zoo import diffusion, flow, gan, nvae, stylegan, vae
 from manifpt.zoo.base import Generator
 
@@ -84,8 +84,7 @@ def entry(name: str) -> Entry:
 
 def real_set(dataset: str) -> str:
     """The real set of a GM dataset; `InputError` for an unknown one."""
-    if dataset not in DATASETS:
-        raise InputError(f"GM dataset {dataset!r} is unknown; choose one of {', '.join(DATASETS)}")
+    check_choice("GM dataset", dataset, DATASETS)
     return DATASETS[dataset]
 
 

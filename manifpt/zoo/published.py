@@ -122,19 +122,8 @@ class Network:
 def enlarged(network: Network, photographs: np.ndarray) -> np.ndarray:
     """Reduce photographs by the factor of a network, let it enlarge them again, and cut a rim of 2 pixels off.
 
-    Parameters
-    ----------
-    photographs
-        uint8 `(n, 3, h, w)`.
-
-    Returns
-    -------
-    uint8 `(n, 3, h - 4, w - 4)`.
-
-    Raises
-    ------
-    InputError
-        The factor does not divide the sides; photographs that are too small; see `Network.weights`.
+    Photographs are uint8 `(n, 3, h, w)`, images uint8 `(n, 3, h - 4, w - 4)`. `InputError` if the factor does not divide
+    the sides, for photographs that are too small, and as in `Network.locate`.
     """
     n, c, h, w = photographs.shape
     if h % network.scale or w % network.scale:
@@ -150,11 +139,7 @@ def make_images(
     """Return the images that networks make of the same photographs; see `enlarged`.
 
     Those that are not in the cache are made in `jobs` processes. An interrupted call goes on after the last 50 images
-    of a network.
-
-    Returns
-    -------
-    Name of a network to its images, uint8 `(n, 3, h - 4, w - 4)`.
+    of a network. The answer is the name of a network to its images, uint8 `(n, 3, h - 4, w - 4)`.
     """
     tasks = {}
     for name, network in networks.items():
@@ -164,15 +149,12 @@ def make_images(
             key = cache_key(repr(network), code=__name__, data=[some], weights=weights)
             tasks[name, start] = (key, network, some)
     missing = [task for task in tasks.values() if not is_stored("published", task[0])]
-    made = spread(_make, missing, min(jobs, len(missing)) or 1)
+    made = spread(_kept, missing, min(jobs, len(missing)) or 1)
     for _ in tqdm(made, "enlarge", len(missing), unit="block", disable=not (progress and missing)):
         pass
-    return {name: np.concatenate([_kept(*tasks[one]) for one in tasks if one[0] == name]) for name in networks}
+    return {name: np.concatenate([_kept(tasks[one]) for one in tasks if one[0] == name]) for name in networks}
 
 
-def _make(task: tuple[str, Network, np.ndarray]) -> None:
-    _kept(*task)
-
-
-def _kept(key: str, network: Network, photographs: np.ndarray) -> np.ndarray:
+def _kept(task: tuple[str, Network, np.ndarray]) -> np.ndarray:
+    key, network, photographs = task
     return stored("published", key, lambda: enlarged(network, photographs))

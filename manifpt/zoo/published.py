@@ -122,8 +122,8 @@ class Network:
 def enlarged(network: Network, photographs: np.ndarray) -> np.ndarray:
     """Reduce photographs by the factor of a network, let it enlarge them again, and cut a rim of 2 pixels off.
 
-    Photographs are uint8 `(n, 3, h, w)`, images uint8 `(n, 3, h - 4, w - 4)`. `InputError` if the factor does not divide
-    the sides, for photographs that are too small, and as in `Network.locate`.
+    Photographs are uint8 `(n, 3, h, w)`, images uint8 `(n, 3, h - 4, w - 4)`. `InputError` if the factor does not
+    divide the sides, for photographs that are too small, and as in `Network.locate`.
     """
     n, c, h, w = photographs.shape
     if h % network.scale or w % network.scale:

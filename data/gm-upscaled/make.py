@@ -158,7 +158,7 @@ def tasks(labels: list[str]) -> dict[str, dict]:
         "L3": [label for label in labels if label in denoising or label.rpartition("-denoise")[0] in denoising],
     }
     resumed = {  # its training scripts resume the levels of denoising from the network that only enlarges
-        first: [f"{first}-denoise{level}" for level in range(4)] for first in ("waifu2x-cunet-x2", "waifu2x-photo-x2")
+        first: [f"{first}-denoise{level}" for level in range(4)] for first in denoising if first.startswith("waifu2x")
     }
     spans = {"span-x2-ch48": ["span-x2-hfa2k"], "span-x4-ch48": ["span-x4-kendata", "span-x4-clearreality"]}
     return {"levels": {level: sorted(members) for level, members in levels.items()}, "lineage": spans | resumed}

@@ -42,20 +42,20 @@ def zoo_list() -> None:
     from manifpt.zoo.dataset import PUBLISHED, load_gm
     from manifpt.zoo.models import DATASETS, table
 
-    def models_of(dataset: str) -> set[str]:
+    def records(dataset: str) -> list[dict]:
         with contextlib.suppress(InputError):
-            return {record.get("model") for record in load_gm(dataset).models.values()}
-        return set()
+            return [*load_gm(dataset).models.values()]
+        return []
 
-    frame, trained = table(), {dataset: models_of(dataset) for dataset in DATASETS}
+    frame, trained = table(), {dataset: {record.get("model") for record in records(dataset)} for dataset in DATASETS}
     at = [", ".join(name for name, models in trained.items() if model in models) or "-" for model in frame["model"]]
     frame.insert(1, "trained in", at)
     typer.echo(frame.to_string(index=False))
-    gm, design = load_gm(PUBLISHED), [f"design.{choice}" for choice in ("up", "nonlinearity", "loss")]
-    told = ["model", "family", "network.scale", *design, "training", "citation", "licence"]
-    published = pd.json_normalize([*gm.models.values()])[told].rename(columns=lambda name: name.rpartition(".")[2])
-    typer.echo(f"\n{published.to_string(index=False)}\n")
-    datasets = DATASETS | {PUBLISHED: gm.real}
+    design = ["network.scale", *(f"design.{choice}" for choice in ("up", "nonlinearity", "loss"))]
+    published = pd.json_normalize(records(PUBLISHED))
+    published = published.reindex(columns=["model", "family", *design, "training", "citation", "licence"])
+    typer.echo(f"\n{published.rename(columns=lambda name: name.rpartition('.')[2]).to_string(index=False)}\n")
+    datasets = DATASETS | {PUBLISHED: "photographs"}
     typer.echo("datasets: " + ", ".join(f"{name} (reals: {real})" for name, real in datasets.items()))
 
 

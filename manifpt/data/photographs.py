@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from manifpt.utils import files, paths
+from manifpt.utils.errors import InputError
 
 RIM = 2  # pixels on each side of a held-out crop that go beyond the 128 that are shown
 
@@ -14,7 +15,11 @@ def load_crops(split: str) -> np.ndarray:
     from manifpt.data.pictures import decode
 
     folder, crops = paths.data() / "photographs", []
-    for record in json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["photographs"]:
+    try:
+        records = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["photographs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}/manifest.json: cannot be read ({error!r}); `git checkout` restores it") from error
+    for record in records:
         if record["split"] == split:
             path, side = folder / record["file"], record["side"]
             files.check_sha256(path, record["sha256"])

@@ -77,18 +77,10 @@ def look(path: Path) -> Picture:
 
 
 def decode(path: Path, digest: str | None = None) -> Image.Image:
-    """Decode a file to a picture of mode ``L`` or ``RGB``.
+    """Decode a file to a picture of mode ``L`` or ``RGB``; `digest` is the checksum of its pixels, if they were read.
 
-    Parameters
-    ----------
-    digest
-        The checksum of the pixels, if they were read before.
-
-    Raises
-    ------
-    InputError
-        Not a picture or cut short, animated, of 32 bits, or of more than 2**26 pixels or a side below 8; other pixels
-        than those of the digest.
+    `InputError` if it is not a picture or cut short, animated, of 32 bits, of more than 2**26 pixels or a side below 8,
+    or has other pixels than those of the digest.
     """
     image = _read(path)[0]
     if digest not in (None, _digest(image)):

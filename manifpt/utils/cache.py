@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -69,19 +70,19 @@ def stored(folder: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
 
     A file that is missing or damaged is computed anew.
     """
-    path = paths.cache() / folder / f"{key}.npy"
+    path = cached(folder, key)
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, BadZipFile):
         array = make()
         with files.atomic(path) as temporary, open(temporary, "wb") as file:
             np.save(file, array, allow_pickle=False)
         return array
 
 
-def is_stored(folder: str, key: str) -> bool:
-    """Say whether `stored` has a file of that key, whole or damaged."""
-    return (paths.cache() / folder / f"{key}.npy").exists()
+def cached(folder: str, key: str) -> Path:
+    """Return where `stored` keeps the array of a key."""
+    return paths.cache() / folder / f"{key}.npy"
 
 
 def _source(name: str) -> Path | None:

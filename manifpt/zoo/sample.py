@@ -21,16 +21,9 @@ def sample_images(
 ) -> np.ndarray:
     """Draw images `first` to `n` from the model of a checkpoint.
 
-    Images come in seeded batches of 100, so that a smaller n gives the first of a larger one's images.
-
-    Returns
-    -------
-    uint8 array (n - first, c, 32, 32): what the generator gives, mapped from [-1, 1], rounded and clipped.
-
-    Raises
-    ------
-    InputError
-        The file is not a checkpoint of a model of the zoo; n is not more than first.
+    Images come in seeded batches of 100, so that a smaller n gives the first of a larger one's images. They are uint8
+    `(n - first, c, 32, 32)`: what the generator gives, mapped from [-1, 1], rounded and clipped. `InputError` if the
+    file is not a checkpoint of a model of the zoo, or n is not more than first.
     """
     if not isinstance(n, int | np.integer) or n <= first:
         raise InputError(f"n must be at least {first + 1}, not {n!r}; a whole number expected")
@@ -44,10 +37,7 @@ def sample_images(
 def load_checkpoint(checkpoint: Path | str, *, device: str = "auto") -> tuple[Generator, torch.nn.Module, dict]:
     """The generator of a checkpoint, its averaged network in evaluation mode, and its settings.
 
-    Raises
-    ------
-    InputError
-        The file is not a checkpoint of a model of the zoo.
+    `InputError` if the file is not a checkpoint of a model of the zoo.
     """
     tensors, settings = files.load_tensors(checkpoint)
     entry = models.entry(settings.get("model"))

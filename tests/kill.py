@@ -133,7 +133,7 @@ def saved(folder: Path) -> bool:
 
 def done(folder: Path) -> set[tuple | str]:
     """Rows of tables, and the moments when records of notebooks and checkpoints were written: what stays as it is."""
-    rows = {row for path in folder.glob("*.csv") for row in path.read_text(encoding="utf-8").splitlines()[1:]}
+    rows = {row for path in folder.glob("[!.]*.csv") for row in path.read_text(encoding="utf-8").splitlines()[1:]}
     whole = [*folder.glob("home/runs/notebooks/*/[!.]*.json"), *folder.glob("gm/*/checkpoints/[!.]*")]
     return rows | {(path.name, path.stat().st_mtime_ns) for path in whole}
 

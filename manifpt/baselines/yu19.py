@@ -1,4 +1,4 @@
-"""Yu et al. 2019: a network whose penultimate layer is the image's fingerprint, whose last one the models'.
+"""Yu et al. 2019: the penultimate layer of a network is an image's fingerprint, its last layer holds the models' ones.
 
 Theirs: 3x3 convolutions, leaky ReLU, average pooling at every resolution, widths up to 512, Adam, horizontal flips.
 Ours: the same layers from 32x32 down at a quarter of the widths (`manifpt.nn.classifiers`), with the budget of all

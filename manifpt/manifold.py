@@ -13,6 +13,11 @@ Estimators of the point:
     \mathrm{ridge} \cdot \mathrm{tr}(V V^\top) / k`. For k = 1 it is ``nearest``.
 ``denoiser``
     ours, learned: :math:`x^* = D(x)`, see `manifpt.nn.dncnn`; space ``rgb`` only.
+``gaussian``
+    ours: the manifold is a Gaussian with the mean :math:`\bar\varphi` and the covariance Σ of the reference. The
+    point is the mean, and the artifact is told in units of what real images do, :math:`a = \Sigma^{-1/2} (\varphi(x)
+    - \bar\varphi)`; its length is the Mahalanobis distance. Σ is shrunk to :math:`(1 - s) \Sigma + s \,
+    \mathrm{tr}(\Sigma) / d \cdot I`, and the root is the symmetric one, so that a coordinate keeps its meaning.
 ``random``
     a control: a random reference point in place of the nearest, another for each image and seed.
 """
@@ -23,21 +28,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.covariance import ShrunkCovariance
 from sklearn.utils.validation import check_is_fitted
 
 from manifpt.data.real import REAL
-from manifpt.embeddings import check_space, embed, name_of, space_function, weights_of
+from manifpt.embeddings import check_space, embed, images_of, name_of, space_function, takes_any_size, weights_of
 from manifpt.fingerprints import Fingerprint
 from manifpt.nn import dncnn, pretrained
 from manifpt.nn.pretrained import network_path
 from manifpt.search.neighbours import INDICES, Neighbours
-from manifpt.utils.arrays import as_images, check_labels, take
+from manifpt.utils.arrays import check_labels, take
 from manifpt.utils.compute import pick_device
 from manifpt.utils.errors import InputError, check_choice
 
-ESTIMATORS = ("nearest", "tangent", "denoiser", "random")
+ESTIMATORS = ("nearest", "tangent", "denoiser", "gaussian", "random")
 LEAST_RIDGE = 1e-6
+MOST_DIMENSIONS = 8192  # of a Gaussian, whose covariance then has 2**26 numbers
+PARAMETERS = ("estimator", "n_neighbors", "ridge", "shrinkage", "index", "seed")  # that projections depend on
+FOLDS = 5  # Gaussians by which the reference's own images are whitened, each without a fifth of them
 BATCH = 256  # most images whose artifacts are computed at a time
 NUMBERS = 2**26  # most float32 numbers of their neighbours, and most 8-bit ones of a chunk of the reference
 
@@ -49,12 +59,13 @@ class Projection:
     Attributes
     ----------
     index
-        int64 `(n,)`: the nearest (or random) reference image, -1 for ``denoiser``, which has none.
+        int64 `(n,)`: the nearest (or random) reference image, -1 for ``denoiser`` and ``gaussian``, which have none.
     distance
-        float32 `(n,)`: Euclidean length of the artifact, in units of the space.
+        float32 `(n,)`: Euclidean length of the artifact, in units of the space; of ``gaussian``, in standard
+        deviations of the reals.
     target, artifact
-        float32: the estimated point of the manifold, :math:`\varphi(x^*)`, and :math:`\varphi(x) - \varphi(x^*)`;
-        images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
+        float32: the estimated point of the manifold, :math:`\varphi(x^*)`, and :math:`\varphi(x) - \varphi(x^*)`,
+        whitened in ``gaussian``; images `(n, c, h, w)` in ``rgb`` and ``freq``, else vectors `(n, d)`.
     """
 
     index: np.ndarray
@@ -66,17 +77,20 @@ class Projection:
 class Manifold(TransformerMixin, BaseEstimator):
     """Real images in a space, ready to project others onto: a transformer of scikit-learn from images to artifacts.
 
-    Images come in any form that `manifpt.utils.arrays.as_images` takes.
+    Images come in any form that `manifpt.utils.arrays.as_images` takes; in ``psd``, lists may hold images of several
+    sizes.
 
     Parameters
     ----------
     space
-        ``rgb``, ``freq``, ``sl``, ``ssl``, a variant of these, a function or a torch module; see
+        ``rgb``, ``freq``, ``sl``, ``ssl``, ``psd``, a variant of these, a function or a torch module; see
         `manifpt.embeddings.embed`.
     estimator
-        ``nearest``, ``tangent``, ``denoiser`` or ``random``.
+        ``nearest``, ``tangent``, ``denoiser``, ``gaussian`` or ``random``.
     n_neighbors, ridge
         Of ``tangent``: number of neighbours, and ridge relative to their mean squared deviation.
+    shrinkage
+        Of ``gaussian``: the share s of the covariance that is replaced by a multiple of the identity.
     index
         ``exact``, or approximate by faiss: ``ivf``, ``hnsw``; see `manifpt.search.neighbours.Neighbours.recall`.
     dataset
@@ -92,9 +106,12 @@ class Manifold(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     reference_
-        The real images X_R, uint8 `(n, c, h, w)`.
+        The real images X_R, uint8 `(n, c, h, w)`, or the list of their `(c, h, w)` where their sizes differ.
     neighbours_
-        The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser``.
+        The search over the reference points (`manifpt.search.neighbours.Neighbours`); not for ``denoiser`` and
+        ``gaussian``.
+    mean_, covariance_, whitening_
+        Of ``gaussian``: float64 `(d,)`, `(d, d)`, shrunk, and the symmetric root of its inverse.
     settings_, weights_
         What projections depend on besides reference and code: a dict of plain values, and the networks' checkpoints. A
         function or module has another name in `settings_` after each `fit`, since two of them cannot be compared.
@@ -116,6 +133,7 @@ class Manifold(TransformerMixin, BaseEstimator):
         estimator: str = "nearest",
         n_neighbors: int = 64,
         ridge: float = 0.1,
+        shrinkage: float = 0.003,
         index: str = "exact",
         dataset: str | None = None,
         reference=None,
@@ -123,7 +141,14 @@ class Manifold(TransformerMixin, BaseEstimator):
         device: str = "auto",
     ):
         self.space, self.estimator, self.n_neighbors, self.ridge = space, estimator, n_neighbors, ridge
-        self.index, self.dataset, self.reference, self.seed, self.device = index, dataset, reference, seed, device
+        self.shrinkage, self.index, self.dataset, self.reference, self.seed, self.device = (
+            shrinkage,
+            index,
+            dataset,
+            reference,
+            seed,
+            device,
+        )
 
     def check(self) -> None:
         """Raise `InputError` unless the parameters are possible; `fit` does so first."""
@@ -137,6 +162,8 @@ class Manifold(TransformerMixin, BaseEstimator):
                 raise InputError(f"{name} must be a whole number from {least} on, not {value!r}")
         if not isinstance(self.ridge, int | float) or not self.ridge >= 0:
             raise InputError(f"ridge must be a number from 0 on, not {self.ridge!r}")
+        if not isinstance(self.shrinkage, int | float) or not 0 < self.shrinkage <= 1:
+            raise InputError(f"shrinkage must be a number above 0 and at most 1, not {self.shrinkage!r}")
 
     def fit(self, X, y=None, *, progress: bool = False) -> "Manifold":
         """Take real images as the reference set X_R: all of `X`; with labels `y` `(n,)`, those labelled ``real``.
@@ -174,7 +201,8 @@ class Manifold(TransformerMixin, BaseEstimator):
             Of the shape of the reference.
         exclude
             int `(n,)` or `(n, m)`: reference images that an image may not be projected on, -1 for none. Where reference
-            images are projected themselves, pass their own indices: an image is never its own neighbour.
+            images are projected themselves, pass their own indices: an image is never its own neighbour, and no part
+            of the Gaussian that it is whitened by.
 
         Raises
         ------
@@ -184,13 +212,16 @@ class Manifold(TransformerMixin, BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self, "reference_")
-        images = as_images(images)
-        if images.shape[1:] != self.reference_.shape[1:]:
+        images = images_of(images, self.space)
+        if not takes_any_size(self.space) and images.shape[1:] != self.reference_.shape[1:]:
             expected = ", ".join(map(str, self.reference_.shape[1:]))
             raise InputError(f"images: shape (n, {expected}) as the reference set expected, not {images.shape}")
         if self.estimator == "denoiser":
             index, vectors = np.full(len(images), -1), embed(images, "rgb")
             target = vectors - embed(images, self._function, progress=progress)
+        elif self.estimator == "gaussian":
+            index, vectors = np.full(len(images), -1), self._vectors(self._points(images, progress))
+            target, artifact = self._whiten(vectors, exclude)
         else:
             points = self._points(images, progress)
             neighbours = self._neighbours(images, points, exclude, progress)  # (n, k)
@@ -200,7 +231,8 @@ class Manifold(TransformerMixin, BaseEstimator):
             for part in (slice(start, start + step) for start in range(0, len(points), step)):
                 found = self._vectors(take(self.neighbours_.points, neighbours[part]))  # (m, k, d)
                 target[part] = tangent_foot(vectors[part], found, self.ridge)
-        artifact = vectors - target
+        if self.estimator != "gaussian":
+            artifact = vectors - target
         distance = np.linalg.norm(artifact, axis=1)
         if self.space in ("rgb", "freq"):
             target, artifact = target.reshape(images.shape), artifact.reshape(images.shape)  # (n, c, h, w)
@@ -214,14 +246,16 @@ class Manifold(TransformerMixin, BaseEstimator):
     def _fit(self, X, y, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Fit; the images, and the index of each in the reference or -1."""
         self.check()
-        images = as_images(X, "X")
+        images = images_of(X, self.space, "X")
         real = np.full(len(images), self.reference is None)
         if self.reference is not None:
-            reference = as_images(self.reference, "reference")
+            reference = images_of(self.reference, self.space, "reference")
         elif y is None:
             reference = images
         elif not (real := check_labels("y", y, len(images)) == REAL).any():
             raise InputError(f"y: no image is labelled {REAL!r}; label real ones, or pass Manifold(reference=images)")
+        elif isinstance(images, list):
+            reference = [image for image, wanted in zip(images, real, strict=True) if wanted]
         else:
             reference = take(images, real)
         if self.estimator == "tangent" and self.n_neighbors > (n := len(reference)):
@@ -240,12 +274,40 @@ class Manifold(TransformerMixin, BaseEstimator):
         else:
             self._function, weights = space_function(space, self.device), weights_of(space)
             points = self._points(reference, progress)
+        if kind == "gaussian":
+            self.mean_, self.covariance_, self.whitening_ = self._gaussian(self._vectors(points))
+        elif kind != "denoiser":
             chunk = min(4096, max(1, NUMBERS // points.shape[1]))
             self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
-        options = {name: getattr(self, name) for name in ("estimator", "n_neighbors", "ridge", "index", "seed")}
+        options = {name: getattr(self, name) for name in PARAMETERS}
         space = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
         self.settings_, self.weights_ = {"space": space, "dataset": dataset, **options}, weights
         self.reference_ = reference
+
+    def _gaussian(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, shrunk covariance and whitening of vectors `(n, d)`, in float64."""
+        n, d = vectors.shape
+        if n < 2 or d > MOST_DIMENSIONS:
+            limits = f"at least 2 images and at most {MOST_DIMENSIONS:,} dimensions expected"
+            raise InputError(f"reference: {n} images of {d:,} dimensions in {name_of(self.space)!r}; {limits}")
+        found = ShrunkCovariance(store_precision=False, shrinkage=self.shrinkage).fit(vectors.astype(np.float64))
+        variances, axes = scipy.linalg.eigh(found.covariance_)
+        if not variances[0] > 0:
+            raise InputError(f"reference: {n} images that are all the same; different ones expected")
+        return found.location_, found.covariance_, (axes / np.sqrt(variances)) @ axes.T
+
+    def _whiten(self, vectors: np.ndarray, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and artifacts of vectors `(n, d)`, those of reference images by Gaussians without them."""
+        own = np.full(len(vectors), -1) if exclude is None else np.asarray(exclude).reshape(len(vectors), -1).max(1)
+        target, artifact = np.empty_like(vectors), np.empty_like(vectors)
+        for fold in {-1, *(own[own >= 0] % FOLDS).tolist()}:
+            mine = own < 0 if fold < 0 else (own >= 0) & (own % FOLDS == fold)
+            mean, whitening = self.mean_, self.whitening_
+            if fold >= 0:
+                known = self._vectors(self._points(self.reference_, False))
+                mean, _, whitening = self._gaussian(known[np.arange(len(known)) % FOLDS != fold])
+            target[mine], artifact[mine] = mean, (vectors[mine] - mean) @ whitening
+        return target, artifact
 
     def _points(self, images: np.ndarray, progress: bool) -> np.ndarray:
         """Images as points of the search: 8-bit pixels in ``rgb``, where it is exact and fast, else float32 vectors."""

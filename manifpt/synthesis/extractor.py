@@ -1,23 +1,23 @@
-r"""The fingerprint extractor: a network that reads spectra and was trained on synthetic models alone.
+r"""The paper's fingerprint extractor: a network that reads spectra and was trained on synthetic models alone.
 
-.. math:: L = \mathrm{CE}(W f, \text{category}) + \frac1n \sum_a \max\Big(0,\;
+.. math:: L = \mathrm{CE}(W f, \text{model}) + \frac1n \sum_a \max\Big(0,\;
    \max_{p:\,m_p = m_a} \|f_a - f_p\| - \min_{q:\,m_q \ne m_a} \|f_a - f_q\| + 0.3\Big)
 
-with the feature f of an image and its model m (batch-hard triplets of Hermans et al.; distances are not normalised).
-AdamW; the rate follows a cosine down to a tenth, with a warm restart after 15 of 40 epochs; gradients are clipped to
-norm 1.
+with the feature f of an image and its model m, one of 5,760 (batch-hard triplets of Hermans et al.; distances are not
+normalised).
 
-Deviations from the released code: a linear map, which gives most of the features, and a small ResNet without ImageNet
-weights replace ResNet50; an epoch is a fortieth of the steps, and the rate is higher, as there are few steps; the
-network reads the root of that half of a spectrum which does not mirror the other, scaled to unit length; where real
-images are grey, so are the images that synthetic models make of them; the weights are a moving average. Not copied:
-gradients that are never set to zero, clipping before the gradients are there, an encoder that runs twice a step.
+Deviations from the released code: models are solved, not trained (`manifpt.synthesis.solved`); a small ResNet from
+random weights replaces the ResNet50 of ImageNet; a batch has 5 images of each of 40 models, not one each of 200; the
+network reads the root of that half of a spectrum which does not mirror the other, scaled to unit length; features are
+standardised, without which they collapse to a point; the learning rate falls linearly; where real images are grey, so
+are the synthetic ones; the weights are a moving average. Not copied: gradients that are never set to zero, clipping
+before the gradients are there, an encoder that runs twice a step.
 
-Root, length, linear map and simulator were chosen by the identification of the models of gm-photo and gm-fashion, not
-by those of gm-cifar10. The extractor that ships was trained on what 576 models make of photographs and of garments:
+The extractors that ship, for images of 32 and of 128 pixels, were trained on an H200 GPU in three minutes each; on two
+cores it takes hours:
 
-    manifpt synthesis train-models --seeds 2 --jobs 2
-    manifpt synthesis train photos --dataset photos --dataset fashion-mnist
+    manifpt synthesis train 32 --dataset photos --dataset fashion-mnist --seeds 10 --steps 9500
+    manifpt synthesis train 128 --dataset photographs --steps 3400
 """
 
 import math
@@ -25,30 +25,29 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import kornia.augmentation as K
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from manifpt.nn.barlow_twins import Backbone
-from manifpt.nn.train import Training, descend, random_batches, run_training, state_path
-from manifpt.synthesis.simulators import Simulator
-from manifpt.synthesis.spectrum import SCALES, residuals, spectrum
+from manifpt.nn.train import Training, descend, linear_decay, run_training, state_path
+from manifpt.synthesis.models import architectures
+from manifpt.synthesis.solved import synthesise
+from manifpt.synthesis.spectrum import residuals, spectrum
 from manifpt.utils import files, paths
-from manifpt.utils.arrays import as_images, to_uint8
+from manifpt.utils.arrays import as_images
 from manifpt.utils.cache import array_checksum
-from manifpt.utils.compute import autocast, seeded
-from manifpt.utils.errors import InputError, check_choice
+from manifpt.utils.compute import autocast, pick_device, seeded
+from manifpt.utils.errors import InputError
 
-WIDTHS = (16, 32, 64, 128)  # of the ResNet
-LINEAR = 768
-FEATURES = LINEAR + WIDTHS[-1]
+WIDTHS = (32, 64, 128, 256)  # of the ResNet
 MARGIN = 0.3
-EPOCHS, FIRST_CYCLE = 40, 15  # cycles double: epochs 0 to 14, then 15 to 39 of 30
-SIZE = 32
-BLOCK = 256
+RATE = 5e-4
+MODELS, EACH = 40, 5  # of a batch
+BLOCK = 64  # images whose features are computed at a time
 
 
 @dataclass(frozen=True)
@@ -57,61 +56,39 @@ class ExtractorConfig:
 
     Attributes
     ----------
-    steps, models, each
-        A step takes models * each images: `each` of every model (PK sampling), or, with each = 1, every image of a
-        model drawn from all (as released, where a batch has 200 images).
-    scale
-        Of the spectrum; see `manifpt.synthesis.spectrum`.
-    denoiser, real
-        Which denoiser leaves the residual, and the real set that it was trained on; see
-        `manifpt.synthesis.spectrum.residuals`.
-    robust
-        Compress, blur and resize synthetic images at random before their spectrum is taken.
-    rate
-        First learning rate; 1e-4 in the source, for far more steps.
+    steps, seeds, each
+        Steps of training; models of each of the 288 architectures; images of each model.
+    real
+        The real set in colour that the denoiser was trained on; see `manifpt.synthesis.spectrum.residuals`.
     """
 
-    steps: int = 300
-    models: int = 12
-    each: int = 5
-    scale: str = "root"
-    denoiser: str = "dncnn"
+    steps: int = 6000
+    seeds: int = 20
+    each: int = 10
     real: str = "photos"
-    robust: bool = False
-    rate: float = 5e-4
     seed: int = 0
 
     def __post_init__(self):
-        check_choice("scale", self.scale, SCALES)
-        if self.steps < 1 or self.each < 1 or self.models < 2:
-            raise InputError(
-                f"steps, each, models: {self.steps}, {self.each}, {self.models}; at least 1, 1 and 2 expected"
-            )
+        if self.steps < 0 or self.seeds < 1 or self.each < EACH:
+            raise InputError(f"steps, seeds, each: {self.steps}, {self.seeds}, {self.each}; 0, 1 and {EACH} at least")
 
 
 class SpectrumEncoder(nn.Module):
-    """Map spectra `(n, 3, 32, 32)` to features `(n, 896)`: 768 by a linear map, 128 by a ResNet.
+    """Map spectra `(n, 3, size, size)` to features `(n, 256)`: a ResNet with a mean over frequencies in the end.
 
     A spectrum is first scaled to unit length, as the strength of a residual depends on the picture more than on the
-    model. The linear map starts as a random projection, which keeps the cosines of spectra approximately, and keeps
-    frequencies apart, over which the ResNet takes a mean in the end. The ResNet's inputs and outputs are standardised,
-    and a learned gain, small at first, scales its features.
+    model. The ResNet's inputs are standardised, frequency by frequency.
     """
 
-    def __init__(self):
+    def __init__(self, size: int):
         super().__init__()
-        self.half = (3, SIZE, SIZE // 2 + 1)  # the other columns mirror these
-        self.linear = nn.Linear(math.prod(self.half), LINEAR, bias=False)
-        nn.init.orthogonal_(self.linear.weight)
+        self.half = (3, size, size // 2 + 1)  # the other columns mirror these
         self.standardise = nn.BatchNorm1d(math.prod(self.half), affine=False)
         self.resnet = nn.Sequential(Backbone(3, WIDTHS, pool=True), nn.BatchNorm1d(WIDTHS[-1], affine=False))
-        self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, spectra: Tensor) -> Tensor:
-        rows = spectra[..., : SIZE // 2 + 1].flatten(1)  # (n, 3 * 32 * 17)
-        rows = F.normalize(rows) * math.sqrt(rows.shape[1])  # entries of about 1
-        images = self.standardise(rows).unflatten(1, self.half).contiguous(memory_format=torch.channels_last)
-        return torch.cat([self.linear(rows), self.gain * self.resnet(images)], 1)
+        rows = F.normalize(spectra.sqrt()[..., : self.half[2]].flatten(1)) * math.sqrt(math.prod(self.half))
+        return self.resnet(self.standardise(rows).unflatten(1, self.half).contiguous(memory_format=torch.channels_last))
 
 
 def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> Tensor:
@@ -127,119 +104,108 @@ def triplet_loss(features: Tensor, model: Tensor, *, margin: float = MARGIN) -> 
     return F.relu(positive - negative + margin).mean()
 
 
-def warm_restarts(step: int, steps: int) -> float:
-    """The factor of the learning rate, constant within an epoch: cosines from 1 to 0.1, each twice as long."""
-    epoch, cycle = EPOCHS * step // steps, FIRST_CYCLE
-    while epoch >= cycle:
-        epoch, cycle = epoch - cycle, 2 * cycle
-    return 0.1 + 0.9 * (1 + math.cos(math.pi * epoch / cycle)) / 2
-
-
-def degradation() -> nn.Sequential:
-    """Crop and resize, blur, and compress float32 images in [0, 1], each with probability 0.3."""
-    return nn.Sequential(
-        K.RandomResizedCrop((SIZE, SIZE), scale=(0.55, 1.0), ratio=(1.0, 1.0), p=0.3),
-        K.RandomGaussianBlur((3, 3), (0.3, 1.0), p=0.3),
-        K.RandomJPEG((50.0, 95.0), p=0.3),
-    )
-
-
 def train_extractor(
-    simulator: Simulator,
     reals: Sequence[np.ndarray],
     config: ExtractorConfig | None = None,
     *,
     name: str,
     folder: Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
 ) -> Path:
-    """Train an extractor on the CPU; interrupted training continues. Returns its checkpoint, below 10 MB.
+    """Train an extractor; interrupted training continues. Returns its checkpoint, below 10 MB.
 
-    Real sets are uint8 `(n, c, 32, 32)` each, c 1 or 3; each step takes the simulator's input from one, at random. The
+    Real sets are uint8 `(n, c, size, size)` each, c 1 or 3; the synthetic models are made of them in turn. The
     checkpoint is ``<folder>/extractor-<name>.safetensors``, by default in ``paths.home() / "networks"``. `InputError`
-    for images of another shape, a denoiser that is not there, and more models in a batch than the simulator has.
+    for images of unequal sizes, and for a denoiser that is not there.
     """
-    config = config or ExtractorConfig()
-    reals = [_sized(images, "reals") for images in reals]
-    training = _training(simulator, config)
-    settings = {"recipe": asdict(config), "reals": [*map(array_checksum, reals)]}
-    settings |= {"categories": simulator.categories, **simulator.settings}
-    draws = [random_batches(torch.from_numpy(images), config.models * config.each) for images in reals]
+    config, where = config or ExtractorConfig(), pick_device(device)
+    reals = [as_images(images, "reals") for images in reals]
+    if len(sizes := {images.shape[2:] for images in reals}) > 1 or len(set(*sizes)) > 1:
+        raise InputError(f"reals: images of {sorted(sizes)} pixels; squares of one size expected")
+    images = _synthetic(reals, config, where, progress)  # (models, each, 3, size, size)
+    with seeded(config.seed):
+        encoder = SpectrumEncoder(images.shape[-1]).to(where, memory_format=torch.channels_last)
+        head = nn.Linear(WIDTHS[-1], len(images)).to(where)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], RATE, weight_decay=0.01)
+    residual = residuals(real=config.real, device=device)
 
-    def batch(step: int) -> Tensor:
-        return draws[int(torch.randint(len(draws), ()))](step)
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        chosen = torch.randperm(len(images))[:MODELS]
+        some = torch.stack([torch.randperm(config.each)[:EACH] for _ in chosen])
+        return images[chosen[:, None], some].flatten(0, 1), chosen.repeat_interleave(EACH).to(where)
 
+    def update(drawn: tuple[Tensor, Tensor], step: int) -> dict[str, float]:
+        made, model = drawn
+        spectra = spectrum(residual(made.to(where)))
+        with autocast(where):
+            features = encoder(spectra)
+            logits = head(features)
+        entropy = F.cross_entropy(logits.float(), model)
+        triplet = triplet_loss(features.float(), model)
+        descend(optimiser, entropy + triplet, clip=1.0)
+        return {"entropy": entropy.item(), "triplet": triplet.item()}
+
+    modules = {"encoder": encoder, "head": head}
+    training = Training(modules, {"adamw": optimiser}, update, "encoder", decay=0.99, factor=linear_decay)
+    settings = {"recipe": asdict(config), "size": images.shape[-1], "reals": [*map(array_checksum, reals)]}
     state = state_path(paths.runs() / "extractor" / name, settings, training)
-    seconds = run_training(training, batch, steps=config.steps, seed=config.seed, path=state)
+    seconds = run_training(training, batch, steps=config.steps, seed=config.seed, path=state, progress=progress)
     path = (folder or paths.home() / "networks") / f"extractor-{name}.safetensors"
     files.save_network(path, training.average.module, settings | {"seconds": round(seconds, 1)})
     return path
 
 
-def _training(simulator: Simulator, config: ExtractorConfig) -> Training:
-    with seeded(config.seed):
-        encoder, head = SpectrumEncoder(), nn.Linear(FEATURES, simulator.categories)
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], config.rate, weight_decay=0.01)
-    residual, degrade = residuals(config.denoiser, real=config.real), degradation()
-
-    def update(images: Tensor, step: int) -> dict[str, float]:
-        made = simulator.draw(images.expand(-1, 3, -1, -1), each=config.each)
-        if images.shape[1] == 1:
-            made.images = made.images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1)
-        if config.robust:
-            made.images = to_uint8(degrade(made.images.float() / 255))
-        spectra = torch.from_numpy(spectrum(residual(made.images.numpy()), config.scale))
-        with autocast(spectra.device):
-            features = encoder(spectra)
-        features = features.float()
-        entropy = F.cross_entropy(head(features), made.category)
-        triplet = triplet_loss(features, made.model)
-        descend(optimiser, entropy + triplet, clip=1.0)
-        return {"entropy": entropy.item(), "triplet": triplet.item()}
-
-    modules = {"encoder": encoder, "head": head}
-    return Training(modules, {"adamw": optimiser}, update, "encoder", decay=0.99, factor=warm_restarts)
+def _synthetic(reals: Sequence[np.ndarray], config: ExtractorConfig, where: torch.device, progress: bool) -> Tensor:
+    """Images of all synthetic models, uint8 `(models, each, 3, size, size)`; the real sets take turns at the seeds."""
+    models = len(architectures()) * config.seeds
+    size = reals[0].shape[-1]
+    images = torch.empty(models, config.each, 3, size, size, dtype=torch.uint8)
+    shares = [len(range(number, config.seeds, len(reals))) for number in range(len(reals))]
+    sources = (
+        synthesise(real, each=config.each, seeds=share, seed=config.seed, device=str(where))
+        for real, share in zip(reals, shares, strict=True)
+        if share
+    )
+    made = (some for source in sources for _, some in source)
+    for number, some in enumerate(tqdm(made, "synthetic models", models, disable=not progress)):
+        images[number] = torch.from_numpy(some).expand(-1, 3, -1, -1)
+    return images
 
 
 class Extractor:
     """The trained extractor in a checkpoint; `InputError` for any other file, or where its denoiser is not there."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, *, trained: bool = True, device: str = "cpu"):
         tensors, self.settings = files.load_tensors(path)
-        self.network = SpectrumEncoder()
         try:
-            self.network.load_state_dict(tensors)
+            self.size = self.settings["size"]
+            with seeded(0):
+                self.network = SpectrumEncoder(self.size)
+            if not trained:  # but for how it standardises what it reads
+                tensors = {name: tensors[name] for name in tensors if name.startswith("standardise.")}
+            self.network.load_state_dict(tensors, strict=trained)
             config = ExtractorConfig(**self.settings["recipe"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: not a fingerprint extractor; `manifpt synthesis train` makes one") from error
-        self.network.eval()
-        self.scale, self.residual = config.scale, residuals(config.denoiser, real=config.real)
+        self.device = pick_device(device)
+        self.network.eval().to(self.device)
+        self.residual = residuals(real=config.real, device=device)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images of 32x32 pixels, see `as_images`: float32 `(n, 896)`; `InputError` for others."""
-        images = _sized(images, "images")
-        blocks = (images[some] for some in gen_batches(len(images), BLOCK))
-        spectra = (torch.from_numpy(spectrum(self.residual(block), self.scale)) for block in blocks)
-        return np.concatenate([self.network(some).numpy() for some in spectra])
+        """Features of images of its size, see `as_images`: float32 `(n, 256)`; `InputError` for others."""
+        images = as_images(images)
+        if images.shape[2:] != (self.size, self.size):
+            h, w = images.shape[2:]
+            raise InputError(f"images: {w}x{h} pixels; {self.size}x{self.size} expected")
+        blocks = (torch.from_numpy(images[some]).to(self.device) for some in gen_batches(len(images), BLOCK))
+        return np.concatenate([self.network(spectrum(self.residual(block))).cpu().numpy() for block in blocks])
 
 
-def _sized(images, name: str) -> np.ndarray:
-    """Images as uint8 `(n, c, 32, 32)`; `InputError` for others."""
-    images = as_images(images, name)
-    if images.shape[2:] != (SIZE, SIZE):
-        raise InputError(f"{name}: {SIZE}x{SIZE} pixels expected, not {images.shape[3]}x{images.shape[2]}")
-    return images
-
-
-def find(name: str = "photos") -> Path:
+def find(name: str) -> Path:
     """The checkpoint of an extractor: the user's own, else the one that ships; `InputError` if there is none."""
     for folder in (paths.home(), paths.data()):
         if (path := folder / "networks" / f"extractor-{name}.safetensors").exists():
             return path
     raise InputError(f"extractor {name!r}: not trained yet; `manifpt synthesis train` makes it")
-
-
-def shipped() -> list[str]:
-    """Names of the extractors that ship."""
-    there = sorted(paths.data().glob("networks/extractor-*.safetensors"))
-    return [path.stem.removeprefix("extractor-") for path in there]

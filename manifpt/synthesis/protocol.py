@@ -1,150 +1,133 @@
-r"""Identification and verification of models that nobody trained on, by the features of their images.
+r"""How zero-shot attribution is judged: identification, verification and the open set, as pure functions of scores.
 
-Pure functions of features `(n, d)` and the model of each, `(n,)`. The score of two features is their cosine.
-*Identification*, 1:N: the mean feature of a few images of each model, 10 in the paper's code, is its gallery entry, and
-a query image is given to the entry of the highest score. *Verification*, 1:1: do two images come from one model? A
-threshold on the score decides; it is chosen on other images. The best one for the judged pairs is called the oracle.
+*Identification*, 1:N: a few images of each maker, 10 in the paper, are the gallery; every other image is given to the
+maker of the highest score. *Verification*, 1:1: are two images, or two sets, of one maker? *Open set*: is a query's
+maker in the gallery at all? Features are those of images, `(n, d)`, with the maker of each, `(n,)`, in blocks of the
+same contents in the same order wherever a dataset has them: galleries of all makers then show the same contents.
+
+A verdict is worth its calibrated likelihood ratio. Its cost (Brümmer & du Preez, 2006), 1 for an answer that knows
+nothing, is :math:`C_{llr} = \tfrac12 \langle \log_2(1 + e^{-\ell}) \rangle_{same} + \tfrac12 \langle \log_2(1 +
+e^\ell) \rangle_{different}`, and its minimum that of the best monotone calibration, made with hindsight.
 """
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
-from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.metrics.pairwise import cosine_similarity, paired_cosine_distances
 
 from manifpt.utils.errors import InputError
 
 N_PAIRS = 10_000
 
 
-def split(labels: np.ndarray, shots: int, *, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the gallery images, int64 `(models * shots,)`, and of the others, the queries.
+class Cosine:
+    """The score of the paper: the cosine of a feature with the mean feature of a maker; like `manifpt.plda.PLDA`."""
 
-    Labels `(n,)` are the models of images. Of each model, `shots` images are drawn by the seed; if it is None, the
-    first ones are taken, as the paper's code does. `InputError` unless there is one, and at least one left to query.
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "Cosine":
+        """Take the gallery: features `(n, d)` and the maker of each, `(n,)`."""
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([X[y == name].mean(0) for name in self.classes_])
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """The cosine with each maker, `(n, k)`; that of a feature that is all zero is 0."""
+        return cosine_similarity(X, self.means_)
+
+    def compare(self, A: np.ndarray, B: np.ndarray, **_) -> np.ndarray:
+        """The cosine of each row of A with the same row of B."""
+        return 1 - paired_cosine_distances(A, B)
+
+
+def split(labels: np.ndarray, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the gallery images, int64 `(makers * shots,)`, and of the others, the queries.
+
+    One order of images, drawn by the seed, serves all makers. `InputError` unless there is one image a maker in the
+    gallery, and at least one left to query.
     """
-    names, counts = np.unique(labels, return_counts=True)
-    if shots < 1 or (counts <= shots).any():
-        raise InputError(
-            f"shots: {shots} images a model in the gallery, of {counts.min()} that {names[counts.argmin()]} has; "
-            f"1 to {counts.min() - 1} expected"
-        )
-    order = np.arange(len(labels)) if seed is None else np.random.default_rng(seed).permutation(len(labels))
-    gallery = np.concatenate([order[labels[order] == name][:shots] for name in names])
-    return gallery, np.setdiff1d(order, gallery)
-
-
-def similarities(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The k models, sorted, and the cosine of each query with each model's mean feature, `(m, k)` in [-1, 1].
-
-    Gallery `(n, d)` and queries `(m, d)` are features, labels `(n,)` the gallery's models. The cosine of a feature that
-    is all zero is 0.
-    """
-    models = np.unique(labels)
-    means = np.stack([gallery[labels == name].mean(0) for name in models])  # (k, d)
-    return models, cosine_similarity(queries, means)
+    owned = _owned(labels)
+    fewest = min(map(len, owned.values()))
+    if not 1 <= shots < fewest:
+        raise InputError(f"shots: {shots} images a maker in the gallery; 1 to {fewest - 1} expected")
+    order = np.random.default_rng(seed).permutation(fewest)
+    drawn = [index[order] for index in owned.values()]
+    return np.concatenate([some[:shots] for some in drawn]), np.concatenate([some[shots:] for some in drawn])
 
 
 def identification(
-    features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int | None
+    scorer, features: np.ndarray, labels: np.ndarray, *, shots: int, seed: int
 ) -> tuple[dict[str, float], np.ndarray]:
     """1:N identification of every image outside the gallery; arguments and errors are those of `split`.
 
-    Returns ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of models), all in [0, 1]; and which queries
-    were named rightly, bool `(n - models * shots,)`, in the order of `split`.
+    Returns ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of makers), all in [0, 1]; and which queries
+    were named rightly, bool `(n - makers * shots,)`, in the order of `split`.
     """
-    features, labels = _checked(features, labels)
     gallery, queries = split(labels, shots, seed=seed)
-    models, cosine = similarities(features[gallery], labels[gallery], features[queries])
-    named, true = models[cosine.argmax(1)], labels[queries]
-    f1 = f1_score(true, named, average="macro", labels=models, zero_division=0)
-    right = named == true
-    return {"accuracy": float(right.mean()), "macro_f1": float(f1), "chance": 1 / len(models)}, right
+    scores = scorer.fit(features[gallery], labels[gallery]).decision_function(features[queries])
+    named, true = scorer.classes_[scores.argmax(1)], labels[queries]
+    f1, right = f1_score(true, named, average="macro", zero_division=0), named == true
+    return {"accuracy": right.mean(), "macro_f1": f1, "chance": 1 / len(scorer.classes_)}, right
 
 
-def pairs(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw n pairs of different images: indices int64 `(n, 2)`, and whether each pair is of one model, bool `(n,)`.
+def trials(labels: np.ndarray, size: int, *, seed: int, n: int = N_PAIRS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sets of `size` images, int64 `(s, size)`; pairs of sets `(p, 2)`, at most n; which are of one maker, bool `(p,)`.
 
-    The first half is. As released, two images are drawn uniformly, again and again until they are of the wanted kind.
-    `InputError` for one model, no model with two images, and n odd or below 2.
+    Half of the pairs are. No pair has a content twice. `InputError` unless every maker has two sets, and there are two
+    makers.
     """
-    counts = np.unique(labels, return_counts=True)[1]
-    if len(counts) < 2 or counts.max() < 2:
-        raise InputError(f"labels: {len(counts)} models, {counts.max(initial=0)} images of one at most; 2 and 2 needed")
-    if n < 2 or n % 2:
-        raise InputError(f"n: {n} pairs; an even number of 2 or more expected, half of each kind")
-    rng, found = np.random.default_rng(seed), {True: np.empty((0, 2), int), False: np.empty((0, 2), int)}
-    while min(map(len, found.values())) < n // 2:
-        drawn = rng.integers(len(labels), size=(n, 2))
-        drawn = drawn[drawn[:, 0] != drawn[:, 1]]
-        same = labels[drawn[:, 0]] == labels[drawn[:, 1]]
-        found = {kind: np.concatenate([kept, drawn[same == kind]]) for kind, kept in found.items()}
-    return np.concatenate([found[True][: n // 2], found[False][: n // 2]]), np.arange(n) < n // 2
+    owned = _owned(labels)
+    each = min(map(len, owned.values())) // size if size > 0 else 0
+    if each < 2 or len(owned) < 2:
+        raise InputError(f"size, labels: sets of {size}, {len(owned)} makers; two sets of each of two makers expected")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(min(map(len, owned.values())))[: each * size].reshape(each, size)
+    sets = np.concatenate([index[order] for index in owned.values()])  # (makers * each, size)
+    maker, content = np.divmod(np.arange(len(sets)), each)
+    first, second = np.triu_indices(len(sets), 1)
+    apart = content[first] != content[second]
+    pairs, same = np.stack([first, second], 1)[apart], (maker[first] == maker[second])[apart]
+    half = min(n // 2, same.sum(), (~same).sum())
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(kind))[:half] for kind in (same, ~same)])
+    return sets, pairs[chosen], same[chosen]
 
 
-def verification(
-    features: np.ndarray, labels: np.ndarray, *, held_out: np.ndarray, seed: int, n_pairs: int = N_PAIRS
-) -> tuple[dict[str, float], np.ndarray]:
-    """1:1 verification on as many pairs of one model as of two; errors are those of `pairs`.
+def scored(scorer, features: np.ndarray, sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The scorer's comparison of each pair of sets, `(p,)`; arguments as `trials` gives them."""
+    means, size = features[sets].mean(1), sets.shape[1]
+    return scorer.compare(means[pairs[:, 0]], means[pairs[:, 1]], n=size, m=size)
 
-    Images that are `held_out`, bool `(n,)`, only serve to choose the threshold, by `n_pairs` pairs. The others are
-    judged. Returns ``auc``; ``threshold``, the best one for the held-out pairs, and the ``accuracy`` at it;
-    ``accuracy_oracle``, at the best one for the judged pairs (as the paper's code reports). And which judged pairs the
-    held-out threshold decides rightly, bool `(n_pairs,)`.
+
+def verification(ratios: np.ndarray, same: np.ndarray) -> dict[str, float]:
+    """How good calibrated log-likelihood ratios `(p,)` of trials are.
+
+    ``auc``, ``eer`` (equal error rate), ``accuracy`` of the sign, ``cllr``, ``cllr_min``.
     """
-    features, labels = _checked(features, labels)
-    scores, same = _scores(features[~held_out], labels[~held_out], n_pairs, seed)
-    threshold = best_threshold(*_scores(features[held_out], labels[held_out], n_pairs, seed))
-    right = (scores >= threshold) == same
+    false, true, _ = roc_curve(same, ratios)
+    best = IsotonicRegression(y_min=1e-6, y_max=1 - 1e-6).fit_transform(ratios, same)
+    prior = same.mean()
+    least = np.log(best / (1 - best)) - np.log(prior / (1 - prior))
     return {
-        "auc": float(roc_auc_score(same, scores)),
-        "accuracy": float(right.mean()),
-        "accuracy_oracle": float(((scores >= best_threshold(scores, same)) == same).mean()),
-        "threshold": threshold,
-    }, right
+        "auc": roc_auc_score(same, ratios),
+        "eer": float(np.interp(0, false - (1 - true), false)),
+        "accuracy": ((ratios > 0) == same).mean(),
+        "cllr": cllr(ratios, same),
+        "cllr_min": cllr(least, same),
+    }
 
 
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold t at which the rule "same where score ≥ t" is right most often, for balanced pairs `(n,)`."""
-    false, true, thresholds = roc_curve(same, scores, drop_intermediate=False)
-    return float(thresholds[(true - false).argmax()])
+def cllr(ratios: np.ndarray, same: np.ndarray) -> float:
+    """The cost of log-likelihood ratios, in bits; see the module."""
+    return float(np.logaddexp(0, -ratios[same]).mean() + np.logaddexp(0, ratios[~same]).mean()) / np.log(4)
 
 
-def nine_crops(image: np.ndarray, size: int) -> np.ndarray:
-    """Nine crops on a grid that spans an image `(c, h, w)`: `(9, c, size, size)`, or `(1, …)` where it has that size.
+def open_set(known: np.ndarray, unknown: np.ndarray) -> dict[str, float]:
+    """Highest scores of queries whose maker is in the gallery, and of those whose is not: ``auroc`` and ``fpr95``.
 
-    As released, with strides (h - size) // 2 and (w - size) // 2. `InputError` for an image smaller than `size`.
+    The latter is the share of unknown ones accepted at the threshold that accepts 95 % of the known.
     """
-    h, w = image.shape[-2:]
-    if min(h, w) < size:
-        raise InputError(f"image of {w}x{h}: smaller than the crops; at least {size}x{size} expected")
-    if h == w == size:
-        return image[None]
-    down, right = (h - size) // 2, (w - size) // 2
-    corners = [(i * down, j * right) for i in range(3) for j in range(3)]
-    return np.stack([image[:, top : top + size, left : left + size] for top, left in corners])
+    scores, truth = np.concatenate([known, unknown]), np.repeat([1, 0], [len(known), len(unknown)])
+    accepted = (unknown >= np.quantile(known, 0.05)).mean()
+    return {"auroc": roc_auc_score(truth, scores), "fpr95": accepted}
 
 
-def crop_features(
-    images: Sequence[np.ndarray], extract: Callable[[np.ndarray], np.ndarray], *, size: int
-) -> np.ndarray:
-    """Feature of each image `(c, h, w)`, of any size: the mean over its nine crops, `(n, d)`.
-
-    `extract` maps images `(m, c, size, size)` to features `(m, d)`.
-    """
-    return np.stack([extract(nine_crops(image, size)).mean(0) for image in images])
-
-
-def _scores(features: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    drawn, same = pairs(labels, n, seed=seed)
-    rows = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return (rows[drawn[:, 0]] * rows[drawn[:, 1]]).sum(1), same
-
-
-def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    features, labels = np.asarray(features), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != (len(features),) or not np.isfinite(features).all():
-        raise InputError(
-            f"features, labels: {features.shape} and {labels.shape}; finite (n, d) and one model each, (n,), expected"
-        )
-    return features, labels
+def _owned(labels: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: np.flatnonzero(labels == name) for name in np.unique(labels)}

@@ -26,6 +26,7 @@ on gm-upscaled.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -53,6 +54,7 @@ METHODS = (
 IDENTIFICATION, VERIFICATION, OPEN_SET, LINEAGE = "identification", "verification", "open set", "lineage"
 SHOTS = 10  # gallery images a maker, as in the paper
 SIZES = (SHOTS, 1, 50)
+CALIBRATED = (1, 3, 10)  # images of a set in the pairs that calibrate a metric
 FEWEST = 6  # makers that can be split in two halves
 SIDE = 128  # of the middle of larger pictures
 BLOCK = 64  # images whose residuals are computed at a time
@@ -223,3 +225,15 @@ def _function(gm: GMDataset, method: str, n_reference: int | None) -> Callable[[
         return normalised(left.flatten(1).numpy()) if method == "marra19" else spectrum(left).flatten(1).numpy()
 
     return rows
+
+
+def calibrated(metric: Metric, gm: GMDataset, *, n: int = DEFAULTS["n_test"], seed: int = 0) -> Metric:
+    """The metric with the calibration that n images of each maker of a dataset give, alone and in sets of 3 and 10."""
+    rows = {label: metric.artifacts(images) for label, images in _images(gm, n).items()}
+    features, labels = np.concatenate([*rows.values()]), np.repeat(list(rows), [len(some) for some in rows.values()])
+    found = []
+    for size in CALIBRATED:
+        sets, pairs, same = protocol.trials(labels, size, seed=seed)
+        found.append((protocol.scored(PLDA(metric.makers), features, sets, pairs), same))
+    scores, same = map(np.concatenate, zip(*found, strict=True))
+    return replace(metric, calibration=Calibration.fit(scores, same))

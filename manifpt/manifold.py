@@ -291,10 +291,9 @@ class Manifold(TransformerMixin, BaseEstimator):
             limits = f"at least 2 images and at most {MOST_DIMENSIONS:,} dimensions expected"
             raise InputError(f"reference: {n} images of {d:,} dimensions in {name_of(self.space)!r}; {limits}")
         found = ShrunkCovariance(store_precision=False, shrinkage=self.shrinkage).fit(vectors.astype(np.float64))
-        variances, axes = scipy.linalg.eigh(found.covariance_)
-        if not variances[0] > 0:
+        if not np.trace(found.covariance_) > 0:
             raise InputError(f"reference: {n} images that are all the same; different ones expected")
-        return found.location_, found.covariance_, (axes / np.sqrt(variances)) @ axes.T
+        return found.location_, found.covariance_, inverse_root(found.covariance_)
 
     def _whiten(self, vectors: np.ndarray, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Targets and artifacts of vectors `(n, d)`, those of reference images by Gaussians without them."""
@@ -351,6 +350,12 @@ def _denoiser(dataset: str, reference: np.ndarray, device: str) -> Callable:
             "name another dataset= or train one: manifpt.nn.dncnn.train_denoiser(reference, dataset=…)"
         )
     return network.to(pick_device(device))
+
+
+def inverse_root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric inverse square root of a positive definite matrix `(d, d)`."""
+    variances, axes = scipy.linalg.eigh(covariance)
+    return (axes / np.sqrt(variances)) @ axes.T
 
 
 def tangent_foot(x: np.ndarray, z: np.ndarray, ridge: float) -> np.ndarray:

@@ -81,7 +81,7 @@ def zero_shot(
     tasks += [(f"{IDENTIFICATION} {level}", shots[0]) for level in levels(gm)] + [(OPEN_SET, shots[0])]
     tasks += [(f"{LINEAGE}{of}", shots[0]) for of in ("", " SPAN") if gm.lineage]
     grid = [[Key(gm.name, task, one, n, seed) for task, n in tasks for seed in budget.seeds] for one in methods]
-    settings = {"samples": [_samples(gm)], "n_test": budget.n_test, "n_reference": budget.n_reference}
+    settings = {"samples": [samples_of(gm)], "n_test": budget.n_test, "n_reference": budget.n_reference}
     network = {"extractor": files.sha256(extractor.find(_extractor(gm)))[:12]}
 
     def judged(keys: Sequence[Key]) -> Iterator[Scores]:
@@ -108,7 +108,7 @@ class Makers:
         if method in ("psd-plda", "control-no-makers"):
             self.scorer = PLDA(_metric(_real(gm), n_reference).makers if method == "psd-plda" else None)
         function, rows = _function(gm, method, n_reference), {}
-        for label, images in _images(gm, n).items():
+        for label, images in images_of(gm, n).items():
             rows[label] = np.concatenate([function(images[some]) for some in gen_batches(len(images), BLOCK)])
         self.features = np.concatenate([*rows.values()])
         self.labels = np.repeat(list(rows), [len(some) for some in rows.values()])
@@ -166,16 +166,16 @@ def _verified(zoo: Makers, key: Key, drawn: np.ndarray) -> tuple[dict[str, float
     return protocol.verification(ratios, same), len(same), (ratios > 0) == same
 
 
-def _images(gm: GMDataset, n: int) -> dict[str, np.ndarray]:
+def images_of(gm: GMDataset, n: int) -> dict[str, np.ndarray]:
     """The first n images of every class, uint8 `(n, c, side, side)`."""
     if isinstance(gm, FolderDataset):
-        return {label: np.stack([middle(image) for image in gm.images(label)[:n]]) for label in gm.classes}
+        return {label: np.stack([_middle(image) for image in gm.images(label)[:n]]) for label in gm.classes}
     split = "train" if gm.name == PUBLISHED else "test"
     made = {label: gm.sample(label, n) if gm.name == PUBLISHED else gm.preview(label, n) for label in gm.models}
     return {REAL: load_real(gm.real, split=split)[:n]} | made
 
 
-def middle(image: np.ndarray) -> np.ndarray:
+def _middle(image: np.ndarray) -> np.ndarray:
     """The middle of an image `(c, h, w)`, 128 pixels a side, at a multiple of 8 as the blocks of a JPEG are."""
     top, left = ((side - SIDE) // 16 * 8 for side in image.shape[1:])
     return image[:, top : top + SIDE, left : left + SIDE]
@@ -197,7 +197,7 @@ def _metric(real: str, n: int | None) -> Metric:
     return Metric.learn(load_real(real)[:n])
 
 
-def _samples(gm: GMDataset) -> dict[str, str]:
+def samples_of(gm: GMDataset) -> dict[str, str]:
     """What the images of each maker are known by."""
     samples = {label: record["samples"] for label, record in gm.models.items()}
     return {label: str(some.get("sha256", some["n"]))[:12] for label, some in samples.items()}
@@ -229,7 +229,7 @@ def _function(gm: GMDataset, method: str, n_reference: int | None) -> Callable[[
 
 def calibrated(metric: Metric, gm: GMDataset, *, n: int = DEFAULTS["n_test"], seed: int = 0) -> Metric:
     """The metric with the calibration that n images of each maker of a dataset give, alone and in sets of 3 and 10."""
-    rows = {label: metric.artifacts(images) for label, images in _images(gm, n).items()}
+    rows = {label: metric.artifacts(images) for label, images in images_of(gm, n).items()}
     features, labels = np.concatenate([*rows.values()]), np.repeat(list(rows), [len(some) for some in rows.values()])
     found = []
     for size in CALIBRATED:

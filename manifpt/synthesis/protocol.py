@@ -81,13 +81,15 @@ def trials(labels: np.ndarray, size: int, *, seed: int, n: int = N_PAIRS) -> tup
     rng = np.random.default_rng(seed)
     order = rng.permutation(min(map(len, owned.values())))[: each * size].reshape(each, size)
     sets = np.concatenate([index[order] for index in owned.values()])  # (makers * each, size)
-    maker, content = np.divmod(np.arange(len(sets)), each)
-    first, second = np.triu_indices(len(sets), 1)
-    apart = content[first] != content[second]
-    pairs, same = np.stack([first, second], 1)[apart], (maker[first] == maker[second])[apart]
-    half = min(n // 2, same.sum(), (~same).sum())
-    chosen = np.concatenate([rng.permutation(np.flatnonzero(kind))[:half] for kind in (same, ~same)])
-    return sets, pairs[chosen], same[chosen]
+    first, second = np.triu_indices(each, 1)  # contents of a pair of one maker
+    a, b = np.triu_indices(len(owned), 1)  # makers of a pair of two
+    half = min(n // 2, len(owned) * len(first), len(a) * each * (each - 1))
+    maker, pair = np.divmod(rng.choice(len(owned) * len(first), half, replace=False), len(first))
+    alike = np.stack([maker * each + first[pair], maker * each + second[pair]], 1)
+    makers, contents = np.divmod(rng.choice(len(a) * each * (each - 1), half, replace=False), each * (each - 1))
+    one, step = np.divmod(contents, each - 1)
+    unlike = np.stack([a[makers] * each + one, b[makers] * each + (one + 1 + step) % each], 1)
+    return sets, np.concatenate([alike, unlike]), np.arange(2 * half) < half
 
 
 def scored(scorer, features: np.ndarray, sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -19,21 +19,21 @@ import pandas as pd
 from manifpt.experiments import (
     feature_space,
     latent,
-    lineage,
-    synthesis,
-    synthesis_sets,
     table2,
     table4,
     table5,
     two_sample,
+    zero_shot,
+    zero_shot_ablation,
 )
 from manifpt.experiments.store import read
 from manifpt.experiments.tables import TABLES, path_of
-from manifpt.zoo.dataset import load_gm
+from manifpt.zoo.dataset import PUBLISHED, load_gm
 
 EXACT, NEAR, TRAINED = 1e-4, 2e-2, 0.15  # of arithmetic alone; of a decision at its border; of a new training
 FEW = 1.01 / 21  # of one of 21 images whose decision is at its border: those rows are bf16, new ones are fp32
 FASHION, PHOTO, CIFAR10 = (partial(load_gm, name) for name in ("gm-fashion", "gm-photo", "gm-cifar10"))
+UPSCALED = partial(load_gm, PUBLISHED)
 ONE = {"seeds": (0,)}
 PATTERN = {"sweep": latent.SWEEP[-1:]} | ONE
 
@@ -67,17 +67,14 @@ CASES = {
     "two-sample": Case(tested_pair, EXACT),
     "feature-space": _case(feature_space.feature_space, EXACT, FASHION, methods=("pixels",), counts=(20, 700)),
     "held-out": _case(table5.held_out, TRAINED, FASHION, methods=("control-raw",), tasks=("held-out model",)),
-    "synthesis-identification": _case(synthesis.identification, NEAR, FASHION, methods=("marra19",), shots=(10,)),
-    "synthesis-verification": _case(synthesis.verification, NEAR, FASHION, methods=("marra19",)),
-    "synthesis-training": _case(synthesis_sets.synthesis_training, TRAINED, FASHION, ways=("fresh-wavelet",)),
-    "synthesis-ffd": _case(synthesis_sets.synthesis_sets, TRAINED, FASHION, sets=("full",)),
-    "synthesis-lineage": _case(lineage.lineage, NEAR, FASHION, bases={"ldm": 4}, steps=(0,)),
+    "zero-shot": _case(zero_shot.zero_shot, NEAR, FASHION, methods=("psd-plda",)),
+    "zero-shot-ablation": _case(zero_shot_ablation.zero_shot_ablation, NEAR, UPSCALED, tasks=("none",)),
     "latent-keys": _case(latent.latent_keys, NEAR, FASHION, **PATTERN, readers=()),
     "latent-quality": _case(latent.latent_quality, NEAR, FASHION, **PATTERN),
     "latent-attacks": _case(latent.latent_attacks, NEAR, FASHION, sweep=latent.ATTACKED[-1:], attacks=("none", "jpeg")),
     "latent-claims": _case(latent.latent_claims, FEW, lambda: FASHION().only("dcgan")),
 }
-FAST = ("two-sample", "feature-space", "latent-keys", "latent-attacks")
+FAST = ("two-sample", "feature-space", "zero-shot", "latent-keys", "latent-attacks")
 SAME = ["dataset", "task", "method", "n_per_class", "seed", "metric"]
 
 

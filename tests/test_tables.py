@@ -1,15 +1,13 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from manifpt.cli.app import app
-from manifpt.experiments import run, synthesis_sets, tables
+from manifpt.experiments import run, tables
 from manifpt.experiments.store import Key, Results, Scores
-from manifpt.synthesis.models import architectures
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
+from manifpt.zoo.dataset import REAL_GENERATORS
 
 
 @pytest.fixture
@@ -63,28 +61,19 @@ class TestCompute:
             tables.compute(**options)
 
 
-class Synthetic:
-    """The synthetic models that the committed rows are about, which do not ship: their names and checksum."""
-
-    settings = {"simulator": "trained", "models": "46064d49cab0"}  # noqa: RUF012
-
-    def __init__(self, checkpoints):
-        self.checkpoints = checkpoints
-
-
 @pytest.mark.parametrize("table", tables.TABLES)
 def test_every_committed_row_is_found(table, monkeypatch):
     """Settings are named as they were when the rows were made, so nothing is left to compute, nor to read for it."""
-    names = [f"{one.name}-s{seed}.safetensors" for one in architectures() for seed in (0, 1)]
-    monkeypatch.setattr(synthesis_sets, "_checkpoints", lambda _: tuple(map(Path, sorted(names))))
-    monkeypatch.setattr(synthesis_sets, "TrainedModels", Synthetic)
+    monkeypatch.delenv(REAL_GENERATORS, raising=False)
     todo = []
     monkeypatch.setattr(run, "spread", lambda function, tasks, jobs: todo.extend(tasks) or [])
     monkeypatch.setattr(run.Results, "add", None)
     monkeypatch.setattr("manifpt.zoo.dataset.load_real", None)
     found = list(tables.compute([table], profile="full", resume=True))
     assert not todo
-    assert [len(frame) > 0 for frame, _, _ in found] == [True] * len(tables.TABLES[table].inputs)
+    assert [len(frame) > 0 for frame, _, _ in found] == [True] * sum(
+        not inputs[0].startswith("real-") for inputs in tables.TABLES[table].inputs
+    )
     assert sum(old for *_, old in found) == sum(len(frame) for frame, *_ in found)
 
 
@@ -113,11 +102,8 @@ def test_names_of_the_files():
         "two_sample.csv",
         "feature_space.csv",
         "held_out.csv",
-        "synthesis_identification.csv",
-        "synthesis_verification.csv",
-        "synthesis_ffd.csv",
-        "synthesis_training.csv",
-        "synthesis_lineage.csv",
+        "zero_shot.csv",
+        "zero_shot_ablation.csv",
         "latent_keys.csv",
         "latent_quality.csv",
         "latent_attacks.csv",

@@ -82,8 +82,7 @@ def tables(
         list[str],
         option(
             "NAME",
-            "2, resnet50, 4, 5, two-sample, feature-space, held-out, synthesis-identification, "
-            "synthesis-verification, synthesis-ffd, synthesis-training, synthesis-lineage, latent-keys, "
+            "2, resnet50, 4, 5, two-sample, feature-space, held-out, zero-shot, zero-shot-ablation, latent-keys, "
             "latent-quality, latent-attacks, latent-claims. Default: all.",
         ),
     ] = [],  # noqa: B006

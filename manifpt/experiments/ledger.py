@@ -12,7 +12,6 @@ seeds.
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,11 @@ from manifpt.experiments.latent import DEFAULT, FILTER, KNOWN, LONG, OWN, POINT,
 from manifpt.experiments.run import MIDDLE, SPACES
 from manifpt.experiments.statistics import holm, paired_bootstrap, together, verdict
 from manifpt.experiments.store import Answers, latest, percent, read
-from manifpt.experiments.synthesis import asked
+from manifpt.experiments.zero_shot import IDENTIFICATION, VERIFICATION, asked
 from manifpt.utils import paths
-from manifpt.zoo.dataset import load_gm
 
-RAW, UNTRAINED = "control-raw", "control-untrained"
+RAW, NO_MAKERS = "control-raw", "control-no-makers"
+EXISTING = ("extractor", "spectrum", "marra19", "control-sl", RAW)  # methods of zero-shot attribution before ours
 UNTESTED = "not tested"  # what the paper says of a control that it lacks
 LEDGER = ["claim", "paper", "ours", "control", "n", "verdict"]
 PAPER_ROWS = tuple(f"manifpt-{space}-nearest" for space in SPACES)
@@ -51,8 +50,7 @@ def ledger() -> pd.DataFrame:
         "table2": table2_claims,
         "table4": table4_claims,
         "table5": table5_claims,
-        "synthesis_identification": partial(synthesis_claims, points=40, n_per_class=10),
-        "synthesis_verification": partial(synthesis_claims, points=15, n_per_class=1),
+        "zero_shot": zero_shot_claims,
         "latent_keys": key_claims,
         "latent_quality": cost_claims,
         "latent_attacks": attack_claims,
@@ -151,40 +149,51 @@ def table5_claims(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LEDGER)
 
 
-def synthesis_claims(path: Path, *, points: float, n_per_class: int, method: str = "synthesis-photos") -> pd.DataFrame:
-    """ "On unseen models, more than so many points above existing methods" (Model Synthesis), by dataset and task.
+def zero_shot_claims(path: Path, *, method: str = "psd-plda") -> pd.DataFrame:
+    """ "On unseen makers, more than so many points above existing methods" (Model Synthesis), of each dataset.
 
-    By 40 points of accuracy, with 10 images a model in the gallery, in ``synthesis_identification.csv``; by 15 points
-    in ``synthesis_verification.csv``, where it is 1 image. Other extractors than `method` are left out.
-
-    The verdict is ``agrees`` where the extractor is above every other method by that many points at least, each
-    difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where one
-    is significantly above it. The extractor before training is no existing method: whether the trained one is above
-    it, by any number of points, is a row of its own.
+    By 40 points of accuracy in identification with 10 images a maker in the gallery, by 15 points in verification of
+    single images. The verdict is ``agrees`` where the method is above every existing one by that many points at least,
+    each difference significant; ``weaker`` where it is above them by less or not significantly; ``contradicts`` where
+    one is significantly above it. What synthetic models add to the method is a row of its own.
     """
     frame, answers, rows = latest(path), Answers(path), []
-    known = json.loads(path.with_name("settings.json").read_text(encoding="utf-8"))
-    frame = frame[frame["n_per_class"] == n_per_class]
-    for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
-        others = [name for name in part["method"].unique() if not name.startswith("synthesis-")]
-        if not _whole(part, [method, *others]):
+    tasks = (IDENTIFICATION, 10, 40), (VERIFICATION, 1, 15)
+    for (dataset, (task, n, points)), part in _parts(frame, tasks):
+        if not _whole(part, [method, *EXISTING, NO_MAKERS]):
             continue  # not computed yet
         accuracy = _accuracy(part)
-        gm = load_gm(dataset).only(*known[part["settings"].iloc[0]]["samples"][0])  # others may have been trained since
-        images = np.stack([asked(gm, path.stem, task, n_per_class, seed) for seed in sorted(part["seed"].unique())])
-        existing = [name for name in others if name != UNTRAINED]
-        best = accuracy.loc[existing, "mean"].idxmax()
-        claims = {"": (existing, f"+{points:g} points", points, f"best other {_value(accuracy.loc[best])} ({best})")}
-        if UNTRAINED in others:
-            claims[", above the untrained"] = ([UNTRAINED], UNTESTED, 0, f"untrained {_value(accuracy.loc[UNTRAINED])}")
-        for more, (rivals, said, least, control) in claims.items():
-            claim = f"Model Synthesis, {dataset}: {path.stem.partition('_')[2]} of {task}{more}"
-            against = comparisons(part, answers, method, rivals, images=images)
+        images = np.stack([_asked(frame[frame["dataset"] == dataset], task, n, seed) for seed in _seeds(part)])
+        best = accuracy.loc[list(EXISTING), "mean"].idxmax()
+        control = f"best existing {_value(accuracy.loc[best])} ({best})"
+        claims = {"above existing methods": (EXISTING, f"+{points} points", points, control)}
+        alone = f"without {_value(accuracy.loc[NO_MAKERS])}"
+        claims["above the same without synthetic models"] = ([NO_MAKERS], UNTESTED, 0, alone)
+        for what, (rivals, said, least, control) in claims.items():
+            against = comparisons(part, answers, method, list(rivals), images=images)
             found, enough = judge(against), 100 * against["gain"].min() >= least
             found = "weaker" if found == "agrees" and not enough else found
-            n = f"{part['n'].max():,} answers, {part['seed'].nunique()} splits"
-            rows.append((claim, said, _value(accuracy.loc[method]), control, n, found))
+            n_answers = f"{part['n'].max():,} answers, {part['seed'].nunique()} splits"
+            claim = f"Model Synthesis, {dataset}: {task} {what}"
+            rows.append((claim, said, _value(accuracy.loc[method]), control, n_answers, found))
     return pd.DataFrame(rows, columns=LEDGER)
+
+
+def _parts(frame: pd.DataFrame, tasks: Sequence[tuple]) -> Iterator[tuple[tuple, pd.DataFrame]]:
+    for dataset, part in frame.groupby("dataset", sort=False):
+        for about in tasks:
+            yield (dataset, about), part[(part["task"] == about[0]) & (part["n_per_class"] == about[1])]
+
+
+def _seeds(part: pd.DataFrame) -> list[int]:
+    return sorted(part["seed"].unique())
+
+
+def _asked(frame: pd.DataFrame, task: str, n: int, seed: int) -> np.ndarray:
+    """Which images the answers of a run are about, from the rows of identification of its dataset."""
+    row = frame[(frame["task"] == IDENTIFICATION) & (frame["metric"] == "chance")].iloc[0]
+    makers = round(1 / row["value"])
+    return asked(makers, row["n"] // makers + row["n_per_class"], task, n, seed)
 
 
 def key_claims(path: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The result tables as a batch: which experiment, on which datasets, at which size, into which file."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,20 +11,18 @@ import pandas as pd
 from manifpt.experiments import (
     feature_space,
     latent,
-    lineage,
-    synthesis,
-    synthesis_sets,
     table2,
     table4,
     table5,
     two_sample,
+    zero_shot,
+    zero_shot_ablation,
 )
 from manifpt.experiments.run import RESNET50
 from manifpt.experiments.store import version_of
-from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError, check_choice
-from manifpt.zoo.dataset import load_gm
+from manifpt.zoo.dataset import PUBLISHED, REAL_GENERATORS, load_gm
 from manifpt.zoo.models import DATASETS
 
 PROFILES = ("smoke", "full")
@@ -56,8 +55,10 @@ TRAINED = TESTED | {"epochs": 2}
 SMALL = TRAINED | {"n_test": 20}
 FEW = {"seeds": (0,), "n": 2}
 LAST = {"sweep": latent.SWEEP[-3:]}
-SHORT = {"seeds": (0,), "recipe": ExtractorConfig(5), "n_test": 20}
+SHORT = {"seeds": (0,), "n_test": 12}
 EACH = tuple((name,) for name in DATASETS)
+LARGE = ((PUBLISHED,), *((f"real-{name}",) for name in ("bingo", "facades", "upscaled", "mixed")))
+ZERO_SHOT = (*EACH, *LARGE)
 SPREAD = {"full": {"jobs": joblib.cpu_count()}}  # searches hardly use more than one thread
 DEEP = {"plan": {"all": (1000,)}, "methods": RESNET50}  # the check with the paper's network
 FASHION = (("gm-fashion",),)  # latent fingerprints are measured on one dataset
@@ -69,11 +70,8 @@ TABLES = {
     "two-sample": Table(two_sample.two_sample, EACH, TESTED | {"methods": RGB, "n": 50}, two_sample.told_apart),
     "feature-space": Table(feature_space.feature_space, EACH, TRAINED | {"counts": (20, 50), "n_per_class": 10}),
     "held-out": Table(table5.held_out, EACH, SMALL | {"n_per_class": 20, "methods": RGB}),
-    "synthesis-identification": Table(synthesis.identification, EACH, SMALL | {"shots": (10, 1)}),
-    "synthesis-verification": Table(synthesis.verification, EACH, SMALL | {"n_pairs": 200}),
-    "synthesis-ffd": Table(synthesis_sets.synthesis_sets, EACH, SHORT | {"sets": ("full",)}),
-    "synthesis-training": Table(synthesis_sets.synthesis_training, EACH, SHORT | {"ways": ("fresh", "fresh-linear")}),
-    "synthesis-lineage": Table(lineage.lineage, FASHION, {"seeds": (0,), "steps": (0, 5), "n_test": 20}),
+    "zero-shot": Table(zero_shot.zero_shot, ZERO_SHOT, SHORT | {"shots": (5, 1), "methods": ("psd-plda", "spectrum")}),
+    "zero-shot-ablation": Table(zero_shot_ablation.zero_shot_ablation, LARGE, SHORT | {"tasks": ("none", "shots: 1")}),
     "latent-keys": Table(latent.latent_keys, FASHION, FEW | LAST | {"readers": ()}, **SPREAD),
     "latent-quality": Table(latent.latent_quality, FASHION, FEW | LAST | {"n": 100}, **SPREAD),
     "latent-attacks": Table(latent.latent_attacks, FASHION, FEW | {"sweep": latent.ATTACKED[-1:]}, **SPREAD),
@@ -88,10 +86,12 @@ def compute(
 
     Old rows were there already, computed by other code than today's; `resume` keeps them and goes on. Rows are written
     to ``data/results/`` (profile full) or to ``tables/smoke/`` among the runs (smoke). Of pairs of GM datasets, that of
-    training is named. `InputError`, before any work, for an unknown name, and for rows that are there already, without
-    `resume`.
+    training is named. Sets of published generators, which are not part of the project, are left out unless the
+    environment says where they are. `InputError`, before any work, for an unknown name, and for rows that are there
+    already, without `resume`.
     """
-    named = (("table", tables, TABLES), ("dataset", datasets, DATASETS), ("profile", [profile], PROFILES))
+    every = {inputs[0]: None for table in TABLES.values() for inputs in table.inputs}
+    named = (("table", tables, TABLES), ("dataset", datasets, every), ("profile", [profile], PROFILES))
     for what, given, known in named:
         for name in given:
             check_choice(what, name, known)
@@ -103,8 +103,13 @@ def compute(
     if not resume and (there := [path for name in names if (path := path_of(name, profile)).exists()]):
         raise InputError(f"{there[0]}: is there already; --resume keeps its rows and goes on, or remove it")
     parts = ((name, inputs) for name in names for inputs in TABLES[name].inputs)
-    chosen = ((name, inputs) for name, inputs in parts if not datasets or inputs[0] in datasets)
+    chosen = ((name, inputs) for name, inputs in parts if inputs[0] in (datasets or _at_hand(every)))
     return (_part(TABLES[name], inputs, path_of(name, profile), profile) for name, inputs in chosen)
+
+
+def _at_hand(datasets: Iterable[str]) -> list[str]:
+    """The datasets without the sets of published generators, unless a folder of them is named."""
+    return [name for name in datasets if REAL_GENERATORS in os.environ or not name.startswith("real-")]
 
 
 def path_of(table: str, profile: str) -> Path:

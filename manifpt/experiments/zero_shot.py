@@ -62,13 +62,13 @@ DEFAULTS = {"seeds": (0, 1, 2, 3, 4), "n_test": 100, "n_reference": 5000}
 
 
 def zero_shot(
-    gm: GMDataset, *, methods: Sequence[str] = METHODS, shots: Sequence[int] = SIZES, **budget
+    gm: GMDataset, *, methods: Sequence[str] = METHODS, shots: Sequence[int] | None = None, **budget
 ) -> pd.DataFrame:
     """All tasks of a dataset, by default in five splits of 100 images a maker; `methods` are those of the table.
 
-    `shots` are images a maker in the gallery, of which a maker must have more; the levels, the open set and the lineage
-    have the first of them alone. In verification ``n_per_class`` is the number of images of either side: the first of
-    `shots`, and 1.
+    `shots` are images a maker in the gallery; None for 10, 1 and 50, where every maker has more. The levels, the open
+    set and the lineage have the first of them alone. In verification ``n_per_class`` is the number of images of either
+    side: the first of `shots`, and 1.
 
     Tidy frame, `n` queries or pairs: ``accuracy``, ``macro_f1``, ``chance``; the metrics of
     `manifpt.synthesis.protocol.verification`; ``auroc`` and ``fpr95``. `InputError` for an unknown method, and a maker
@@ -77,6 +77,8 @@ def zero_shot(
     budget = Budget(**DEFAULTS | budget)
     for method in methods:
         check_choice("method", method, METHODS)
+    most = min(budget.n_test, *(record["samples"]["n"] for record in gm.models.values()))
+    shots = [n for n in SIZES if n < most] if shots is None else shots
     tasks = [(IDENTIFICATION, n) for n in shots] + [(VERIFICATION, n) for n in dict.fromkeys((shots[0], 1))]
     tasks += [(f"{IDENTIFICATION} {level}", shots[0]) for level in levels(gm)] + [(OPEN_SET, shots[0])]
     tasks += [(f"{LINEAGE}{of}", shots[0]) for of in ("", " SPAN") if gm.lineage]
@@ -92,6 +94,20 @@ def zero_shot(
         return settings | (network if key.method in ("extractor", "control-untrained") else {})
 
     return measure(grid, judged, settings_of, budget, code=__name__)
+
+
+def asked(makers: int, images: int, task: str, n: int, seed: int) -> np.ndarray:
+    """Which images the answers of a run are about, counted over as many images of every maker.
+
+    Of identification with `n` gallery images: int64 `(q,)`; of the pairs of single images in verification: `(p, 2)`.
+    """
+    labels = np.repeat(np.arange(makers), images)
+    if task == IDENTIFICATION:
+        return protocol.split(labels, n, seed=seed)[1]
+    judged = np.random.default_rng(seed).permutation(makers)[::2] if makers >= FEWEST else np.arange(makers)
+    index = np.flatnonzero(np.isin(labels, judged))
+    sets, pairs, _ = protocol.trials(labels[index], n, seed=seed)
+    return index[sets[pairs][..., 0]]
 
 
 def levels(gm: GMDataset) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,6 @@ test over seeds; readers by Wilcoxon's over attacks and seeds. A claim appears w
 seeds.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

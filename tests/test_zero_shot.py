@@ -53,11 +53,10 @@ def test_values_are_those_of_makers_that_differ(table):
     assert value["identification L3", 5, "chance"].tolist() == pytest.approx([1 / 3] * 3, rel=1e-5)
     assert (n["identification", 5, "accuracy"] == 7 * 15).all()
     assert (n["identification L3", 5, "accuracy"] == 3 * 15).all()
-    ours, theirs = (value["identification", 5, "accuracy", method] for method in ("psd-plda", "spectrum"))
-    assert ours > 2.5 / 7
-    assert ours > theirs
-    assert ours > value["identification", 1, "accuracy", "psd-plda"]
-    assert value["verification", 5, "auc", "psd-plda"] > 0.7
+    five, one = (value["identification", shots, "accuracy"] for shots in (5, 1))
+    assert (five > 2 / 7).all()
+    assert (five > one).all()
+    assert (value["verification", 5, "auc"] > 0.5).all()
     assert (value["verification", 5, "cllr_min"] < 1).all()
 
 

@@ -149,7 +149,8 @@ class PLDA(ClassifierMixin, BaseEstimator):
 
     def predict(self, X, *, m: int = 1) -> np.ndarray:
         """The likeliest maker in the gallery, `(n,)`."""
-        return self.classes_[self.log_likelihood_ratios(X, m=m).argmax(1)]
+        best = self.log_likelihood_ratios(X, m=m).argmax(1)
+        return self.classes_[best]
 
     def compare(self, A, B, *, n: int = 1, m: int = 1) -> np.ndarray:
         """Calibrated log-likelihood ratios that each row of A and the same row of B are of one maker, `(r,)`.
@@ -157,6 +158,8 @@ class PLDA(ClassifierMixin, BaseEstimator):
         Rows are artifacts of images, or the means of `n` images in `A` and of `m` in `B`. No gallery is needed.
         """
         A, B = as_alike_points(A=A, B=B)
+        if len(A) != len(B):
+            raise InputError(f"A, B: {len(A)} and {len(B)} rows; as many expected")
         between, basis = self._coordinates(A.shape[1])
         return self._calibrated(_ratios(B @ basis, m, A @ basis, n, between))
 
@@ -166,6 +169,8 @@ class PLDA(ClassifierMixin, BaseEstimator):
 
 def _ratios(q: np.ndarray, m: int, mean: np.ndarray, n: int, between: np.ndarray) -> np.ndarray:
     """The formula of the module: queries `(r, d)`, gallery means `(d,)` or `(r, d)`, B `(d,)`; `(r,)`."""
+    if not (n >= 1 and m >= 1):
+        raise InputError(f"n, m: {n}, {m} images; 1 at least expected")
     share, alone = between / (between + 1 / n), between + 1 / m
     variance = between * (1 - share) + 1 / m
     return (q**2 / alone - (q - share * mean) ** 2 / variance).sum(1) / 2 + np.log(alone / variance).sum() / 2

@@ -103,3 +103,23 @@ def co_occurrence(grey, levels):
             counts[a * levels // 256, b * levels // 256] += 1
             counts[b * levels // 256, a * levels // 256] += 1
     return np.log1p(counts)
+
+
+def log_power_spectrum(image, window, step, floor, *, rotate, residual):
+    """Window by window and channel by channel, of one float image `(c, h, w)`; the vector `(d,)`."""
+    channels = list(image.astype(np.float64))
+    if rotate and len(channels) == 3:
+        r, g, b = channels
+        channels = [(r + g + b) / math.sqrt(3), (r - g) / math.sqrt(2), (r + g - 2 * b) / math.sqrt(6)]
+    if residual:
+        channels = [np.diff(np.diff(x, 2, axis=0), 2, axis=1) / 4 for x in channels]
+    taper = [math.sin(math.pi * (k + 1) / (window + 1)) ** 2 for k in range(window)]
+    vectors = []
+    for x in channels:
+        logs = []
+        for top in range(0, x.shape[0] - window + 1, step):
+            for left in range(0, x.shape[1] - window + 1, step):
+                cut = x[top : top + window, left : left + window] * np.outer(taper, taper)
+                logs.append(np.log(np.abs(np.fft.fft2(cut)) ** 2 + floor))
+        vectors.append(np.mean(logs, axis=0)[:, : window // 2 + 1].ravel())
+    return np.concatenate(vectors)

@@ -1,7 +1,10 @@
+from itertools import product
+
 import numpy as np
 import oracles
 import pytest
 import torch
+from scipy.spatial.distance import mahalanobis
 from sklearn.exceptions import NotFittedError
 
 from manifpt.embeddings import embed
@@ -233,6 +236,106 @@ def test_approximate_index_finds_most_neighbours(noise, index):
     assert (found == Manifold("rgb").fit(reference).project(images).index).mean() > 0.5
 
 
+def shrunk(vectors, shrinkage):
+    """Mean and shrunk covariance of vectors `(n, d)`, as the formula has them."""
+    mean, d = vectors.mean(0), vectors.shape[1]
+    covariance = (vectors - mean).T @ (vectors - mean) / len(vectors)
+    return mean, (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / d * np.eye(d)
+
+
+@pytest.mark.parametrize(
+    ("space", "shrinkage"),
+    [*product(["rgb", "freq", "psd"], [0.003, 0.5]), ("sl", 0.003), (lambda x: x.mean(3).reshape(len(x), -1), 0.1)],
+)
+def test_gaussian_distance_is_that_of_mahalanobis(noise, space, shrinkage):
+    size = 16 if space in ("psd", "sl") else 6
+    reference, images = noise(60, size=size), noise(5, size=size, seed=1) // 2
+    manifold = Manifold(space, estimator="gaussian", shrinkage=shrinkage).fit(reference)
+    found = manifold.project(images)
+    known, asked = (embed(some, space).astype(np.float64) for some in (reference, images))
+    mean, covariance = shrunk(known, shrinkage)
+    np.testing.assert_allclose(manifold.covariance_, covariance, atol=1e-6 * np.trace(covariance))
+    inverse = np.linalg.inv(covariance)
+    np.testing.assert_allclose(found.distance, [mahalanobis(x, mean, inverse) for x in asked], rtol=1e-2)
+    np.testing.assert_allclose(found.target.reshape(5, -1), np.tile(mean, (5, 1)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        manifold.whitening_, manifold.whitening_.T, atol=1e-6 * np.abs(manifold.whitening_).max()
+    )
+    assert (found.index == -1).all()
+    assert found.artifact.dtype == np.float32
+    assert found.artifact.shape == (images.shape if space in ("rgb", "freq") else asked.shape)
+
+
+def test_whitened_reals_vary_alike_in_all_directions(noise):
+    reals = np.cumsum(noise(4000, size=6), axis=3, dtype=int)  # neighbours in a row depend on each other
+    reals = (reals // 6).astype(np.uint8)
+    artifacts = Manifold(estimator="gaussian", shrinkage=1e-6).fit(reals[:3000]).transform(reals).reshape(-1, 36)
+    np.testing.assert_allclose(np.cov(artifacts[:3000].T), np.eye(36), atol=2e-3)
+    np.testing.assert_allclose(np.cov(artifacts[3000:].T), np.eye(36), atol=0.25)
+
+
+def test_no_image_is_whitened_by_a_gaussian_that_it_is_part_of(noise):
+    reference, s = noise(53, size=6), 0.01
+    manifold = Manifold(estimator="gaussian", shrinkage=s)
+    own = manifold.fit_transform(reference)
+    excluded = manifold.project(reference[[40, 3]], exclude=np.array([[40], [3]])).artifact
+    vectors = reference.reshape(53, -1) / 255
+    for index in range(53):
+        mean, covariance = shrunk(vectors[np.arange(53) % 5 != index % 5], s)
+        distance = mahalanobis(vectors[index], mean, np.linalg.inv(covariance))
+        assert np.linalg.norm(own[index]) == pytest.approx(distance, rel=1e-3)
+    np.testing.assert_allclose(excluded, own[[40, 3]], atol=1e-4)
+    assert np.linalg.norm(own) > 1.2 * np.linalg.norm(manifold.transform(reference))
+
+
+def test_generated_images_are_whitened_by_all_reals(noise):
+    images, labels = noise(60, size=6), np.repeat(["real", "toy"], [40, 20])
+    manifold = Manifold(estimator="gaussian", shrinkage=0.01)
+    found = manifold.fit_transform(images, labels)
+    np.testing.assert_allclose(found[40:], manifold.transform(images[40:]), atol=1e-4)
+    np.testing.assert_allclose(
+        found[:40], Manifold(estimator="gaussian", shrinkage=0.01).fit_transform(images[:40]), atol=1e-4
+    )
+
+
+def test_gaussian_of_images_of_several_sizes(noise):
+    reals = [*noise(30, 3, size=40), *noise(30, 3, size=33, seed=1)]
+    labels = ["real"] * 30 + ["toy"] * 30
+    manifold = Manifold("psd", estimator="gaussian").fit(reals)
+    mixed = [noise(1, 3, size=70, seed=2)[0], noise(1, 3, size=16, seed=3)[0]]
+    found = manifold.transform(mixed)
+    assert found.shape == (2, 432)
+    for one, image in zip(found, mixed, strict=True):
+        np.testing.assert_allclose(manifold.transform(image[None])[0], one, atol=1e-4)
+    own = manifold.fit_transform(reals, labels)
+    np.testing.assert_allclose(manifold.mean_, embed(reals[:30], "psd").mean(0), rtol=1e-5)
+    np.testing.assert_allclose(own[30:], manifold.transform(reals[30:]), atol=1e-3)
+    assert isinstance(manifold.reference_, list)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.zeros((3, 3, 64, 64), np.uint8),
+            "reference: 3 images of 12,288 dimensions in 'rgb'; at least 2 images and",
+        ),
+        (np.zeros((1, 1, 8, 8), np.uint8), "reference: 1 images of 64 dimensions"),
+        (np.full((9, 1, 8, 8), 77, np.uint8), "reference: 9 images that are all the same; different ones expected"),
+        (np.tile(np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8), (7, 1, 1, 1)), "7 images that are all the same"),
+    ],
+)
+def test_references_that_have_no_gaussian(images, message):
+    with pytest.raises(InputError, match=message):
+        Manifold(estimator="gaussian").fit(images)
+
+
+def test_copies_of_one_image_have_no_gaussian_in_any_space(noise):
+    for space in ("psd", "freq"):
+        with pytest.raises(InputError, match="7 images that are all the same"):
+            Manifold(space, estimator="gaussian").fit(noise(1, 3, size=16).repeat(7, axis=0))
+
+
 @pytest.fixture(scope="module")
 def toy_denoiser(one_thread):
     """Sixty colour images, and a denoiser that took two steps on them; it lies in the session's home."""
@@ -280,7 +383,13 @@ def test_denoiser_works_on_pixels_alone(space):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimator": "mean"}, "estimator 'mean' is unknown; choose one of nearest, tangent, denoiser, random"),
+        (
+            {"estimator": "mean"},
+            "estimator 'mean' is unknown; choose one of nearest, tangent, denoiser, gaussian, random",
+        ),
+        ({"estimator": "gaussian", "shrinkage": 0}, "shrinkage must be a number above 0 and at most 1, not 0"),
+        ({"shrinkage": 1.5}, "shrinkage must be a number above 0"),
+        ({"shrinkage": "a"}, "shrinkage must be a number above 0"),
         ({"estimator": "tangent", "n_neighbors": 0}, "n_neighbors must be a whole number from 1"),
         ({"estimator": "tangent", "ridge": -0.1}, "ridge must be a number from 0 on"),
         ({"ridge": float("nan")}, "ridge must be a number from 0 on"),

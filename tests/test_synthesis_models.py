@@ -1,4 +1,4 @@
-"""The synthetic models: names, structure, training, and simulators that put images through them."""
+"""The synthetic models: names, structure, solution, and what they make of real images."""
 
 from dataclasses import replace
 from itertools import product
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from manifpt.synthesis import simulators, train
+from manifpt.synthesis import solved
 from manifpt.synthesis.models import (
     ACTIVATIONS,
     NORMS,
@@ -18,10 +18,7 @@ from manifpt.synthesis.models import (
     build_synthetic_model,
     parse,
 )
-from manifpt.synthesis.simulators import FreshModels, TrainedModels, solve
-from manifpt.synthesis.train import to_pixels, train_synthetic_model, train_synthetic_models
-from manifpt.utils import files
-from manifpt.utils.compute import seeded
+from manifpt.synthesis.solved import RIDGE, STATISTICS_ON, solve, synthesise
 from manifpt.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,151 +113,6 @@ def test_seed_decides_the_weights():
     assert not torch.equal(first, build_synthetic_model(replace(PLAIN, norm="batch"), seed=1).body[0][1].weight)
 
 
-def test_training_ends_at_eta_on_a_plateau_or_when_steps_run_out(monkeypatch):
-    for name, value in {"CHECK": 5, "BATCH": 4, "ETA": 0.5}.items():
-        monkeypatch.setattr(train, name, value)
-    model, record = train_synthetic_model(PLAIN, smooth(1), seed=0)
-    assert record["stopped"] == "eta"
-    assert record["steps"] % 5 == 0
-    assert not model.training
-    assert record["mse"] == pytest.approx(
-        (model(signed(smooth(1))) - signed(smooth(1))).square().mean().item(), rel=0.1
-    )
-    assert record["mse"] <= 0.5
-    hopeless = np.random.default_rng(0).integers(0, 2, (200, 3, 16, 16), np.uint8) * 255
-    _, record = train_synthetic_model(PLAIN, hopeless, seed=0, steps=7)
-    assert (record["stopped"], record["steps"]) == ("steps", 7)
-    _, record = train_synthetic_model(PLAIN, hopeless, seed=0)
-    assert record["stopped"] == "plateau"
-    assert record["steps"] >= 5 * (train.PATIENCE + 1)
-    assert record["mse"] > 0.6
-
-
-def test_reason_to_stop():
-    reason = train._reason_to_stop
-    assert reason([train.ETA]) == "eta"
-    assert reason([train.ETA * 1.01]) is None
-    assert reason([1.0, 0.99, 0.98]) is None
-    assert reason([1.0, 0.99, 0.98, 0.97]) == "plateau"
-    assert reason([1.0, 0.99, 0.98, 0.89]) is None
-    assert reason([1.0, 0.5, 0.9, 0.9, 0.46]) == "plateau"
-    assert reason([1.0, 0.5, 0.9, 0.9, 0.44]) is None
-    assert reason([2.0, 1.0, 0.95, 0.91]) is None
-
-
-def test_no_gradient_below_eta(monkeypatch):
-    """max(MSE, eta) is constant there: the weights stay as they are drawn."""
-    monkeypatch.setattr(train, "ETA", 1e9)
-    model, _ = train_synthetic_model(PLAIN, smooth(4), seed=3, steps=3)
-    drawn = build_synthetic_model(PLAIN, seed=3)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), drawn.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("images", [smooth(4)[:, :1], smooth(4).astype(np.float32), smooth(4)[..., :15]])
-def test_images_that_cannot_be_learned(images):
-    with pytest.raises(InputError, match="multiples of 4"):
-        train_synthetic_model(PLAIN, images, seed=0)
-
-
-@pytest.fixture
-def few(tmp_path, monkeypatch):
-    """Train two architectures on gradients: ``few(seeds=…)`` gives the records, checkpoints in ``tmp_path``."""
-    monkeypatch.setattr(train, "_images", lambda dataset: (smooth(20), "checksum"))
-    chosen = (PLAIN, replace(PLAIN, norm="batch"))
-    return lambda **options: list(
-        train_synthetic_models(chosen=chosen, out=tmp_path, **{"steps": 2, "seeds": 1} | options)
-    )
-
-
-def test_bulk_training_keeps_what_is_there(few, tmp_path, monkeypatch):
-    few()
-    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert sorted(kept) == ["000100-s0.safetensors", "000101-s0.safetensors"]
-    trained, real = [], train.train_synthetic_model
-
-    def note(architecture, images, *, seed, steps):
-        trained.append((architecture.name, seed))
-        return real(architecture, images, seed=seed, steps=steps)
-
-    monkeypatch.setattr(train, "train_synthetic_model", note)
-    records = few(seeds=2)
-    assert trained == [("000100", 1), ("000101", 1)]
-    assert [(r["architecture"], r["seed"]) for r in records] == [("000100", 0), ("000101", 0), *trained]
-    assert all((tmp_path / name).stat().st_mtime_ns == when for name, when in kept.items())
-    few(steps=3)
-    assert trained[2:] == [("000100", 0), ("000101", 0)]
-
-
-def test_a_model_that_fails_ends_bulk_training_at_once(tmp_path):
-    """Of sixty, the first is there and damaged."""
-    chosen = architectures(blocks=2, layers=2)[:60]
-    (tmp_path / f"{chosen[0].name}-s0.safetensors").write_text("damaged")
-    with pytest.raises(InputError, match=f"{chosen[0].name}-s0"):
-        list(train_synthetic_models(chosen=chosen, seeds=1, steps=10, jobs=2, out=tmp_path))
-    assert len(list(tmp_path.iterdir())) < 30
-
-
-def test_checkpoint_gives_the_images_of_the_trained_model(few, tmp_path):
-    few()
-    model, settings = train.load_synthetic_model(tmp_path / "000101-s0.safetensors")
-    direct, _ = train_synthetic_model(model.architecture, smooth(20), seed=0, steps=2)
-    with torch.no_grad():
-        torch.testing.assert_close(model(signed(smooth(5))), direct(signed(smooth(5))), atol=5e-3, rtol=5e-3)
-    assert settings["stopped"] == "steps"
-    files.save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"architecture": "000100"})
-    with pytest.raises(InputError, match="not the checkpoint of a synthetic model"):
-        train.load_synthetic_model(tmp_path / "other.safetensors")
-
-
-def test_wrong_numbers_and_grey_images_are_refused_before_training():
-    with pytest.raises(InputError, match="0, 1000, 1; at least 1"):
-        train_synthetic_models(seeds=0)
-    with pytest.raises(InputError, match="fashion-mnist: images are grey"):
-        train_synthetic_models(dataset="fashion-mnist")
-
-
-def test_pixels_are_rounded_and_clipped():
-    assert to_pixels(torch.tensor([-2.0, -1.0, 0.0, 0.006, 1.0, 7.0])).tolist() == [0, 0, 128, 128, 255, 255]
-
-
-def test_trained_models_own_the_images_they_made(few, tmp_path):
-    """Each image is what its model alone makes of the real image at the same place."""
-    few(seeds=2)
-    simulator = TrainedModels(sorted(tmp_path.iterdir()))
-    assert simulator.categories == 4
-    images = signed(smooth(9))
-    for each, counts in ((4, {4}), (1, {1, 2, 3, 4, 5, 6, 7, 8, 9})):
-        with seeded(1):
-            made = simulator.draw(images, each=each)
-        assert made.images.shape == (9 - 9 % each, 3, 16, 16)
-        assert set(made.model.bincount().tolist()) <= counts | {0}
-        assert torch.equal(made.model, made.category)
-        for index, owner in enumerate(made.model.tolist()):
-            with torch.no_grad():
-                alone = to_pixels(simulator.models[owner](images[index : index + 1]))[0]
-            assert (made.images[index].int() - alone.int()).abs().max() <= 1
-    with pytest.raises(InputError, match="at most the 4"):
-        simulator.draw(signed(smooth(20)), each=2)
-    with pytest.raises(InputError, match="1 synthetic models"):
-        TrainedModels(sorted(tmp_path.iterdir())[:1])
-
-
-def test_fresh_models_differ_within_and_between_batches():
-    images, simulator = signed(smooth(1).repeat(8, 0)), FreshModels()
-    with seeded(1):
-        first, second = (simulator.draw(images, each=2) for _ in range(2))
-    with seeded(1):
-        again = simulator.draw(images, each=2)
-    assert torch.equal(first.images, again.images)
-    assert first.model.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert torch.equal(first.category[:4], first.category[:1].expand(4))
-    assert torch.equal(first.category[4:], first.category[4:5].expand(4))
-    assert simulator.categories == 288
-    made = torch.cat([first.images, second.images])
-    assert torch.equal(made[::2], made[1::2])
-    assert len({image.numpy().tobytes() for image in made[::2]}) == 8
-
-
 @pytest.mark.parametrize("activation", ["none", "relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("order", ["post", "pre"])
@@ -300,7 +152,7 @@ def test_ridge_solution_has_no_better_neighbour():
     rows = torch.cat([rows, torch.ones(len(rows), 1)], 1).double()
     weights = torch.cat([last.weight.detach().flatten(1).T, last.bias.detach()[None]]).double()
     z = images.permute(0, 2, 3, 1).flatten(0, 2).double()
-    penalty = simulators.RIDGE * rows.square().sum(0).mean()
+    penalty = RIDGE * rows.square().sum(0).mean()
 
     def cost(w):
         return (rows @ w - z).square().sum() + penalty * w.square().sum()
@@ -310,3 +162,83 @@ def test_ridge_solution_has_no_better_neighbour():
         step = 1e-2 * torch.randn(weights.shape, generator=generator, dtype=torch.float64)
         assert cost(weights + step) > cost(weights)
         assert cost(weights - step) > cost(weights)
+
+
+def test_batch_norm_at_the_end_passes_on_what_was_solved():
+    """On the images that it was solved for, all of them, its output has the mean and spread of the convolution's."""
+    model, images = build_synthetic_model(replace(PLAIN, norm="batch"), seed=0), signed(smooth(8))
+    solve(model, images)
+    *body, convolution, norm = model.body[-1]
+    with torch.no_grad():
+        before = convolution(nn.Sequential(*model.body[:-1], *body)(images))
+        torch.testing.assert_close(norm(before), before, rtol=1e-3, atol=1e-3)
+
+
+def test_sigmoid_and_tanh_are_solved_before_them():
+    """Black and white lie beyond what either can give; they are pulled in, and nothing becomes infinite."""
+    images = signed(np.random.default_rng(0).integers(0, 2, (8, 3, 16, 16), np.uint8) * 255)
+    for activation in ("sigmoid", "tanh"):
+        model = build_synthetic_model(replace(PLAIN, activation=activation), seed=0)
+        solve(model, images)
+        assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Six architectures in place of 288."""
+    monkeypatch.setattr(solved, "architectures", lambda: architectures()[7::48])
+
+
+def test_models_make_images_that_they_were_not_solved_for(few):
+    reals = smooth(20)
+    found = list(synthesise(reals, each=5, seeds=2, seed=3))
+    assert len(found) == 6 * 2
+    rng = np.random.default_rng(3)
+    for number, (index, made) in enumerate(found):
+        drawn = rng.permutation(20)[: STATISTICS_ON + 5]
+        assert index.tolist() == drawn[STATISTICS_ON:].tolist()
+        assert (made.shape, made.dtype) == ((5, 3, 16, 16), np.uint8)
+        model = build_synthetic_model(architectures()[7::48][number // 2], seed=number % 2)
+        solve(model, signed(reals[drawn[:STATISTICS_ON]]), fit_on=solved.FIT_ON)
+        with torch.no_grad():
+            expected = ((model(signed(reals[index])) + 1) * 127.5).round().clip(0, 255)
+        assert np.abs(made - expected.numpy()).max() <= 1
+    pairs = zip(found[::2], found[1::2], strict=True)
+    assert all(not np.array_equal(first[1], second[1]) for first, second in pairs)
+
+
+def test_seed_draws_the_images(few):
+    first, again, other = (next(synthesise(smooth(20), each=5, seed=seed)) for seed in (0, 0, 1))
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+    assert first[0].tolist() != other[0].tolist()
+
+
+def test_grey_images_stay_grey(few):
+    """The models see three equal channels, and the mean of what they make is kept."""
+    grey = smooth(20)[:, :1]
+    for (_, made), (_, colour) in zip(
+        synthesise(grey, each=2), synthesise(grey.repeat(3, axis=1), each=2), strict=True
+    ):
+        assert made.shape == (2, 1, 16, 16)
+        assert np.abs(made - colour.mean(1, keepdims=True)).max() < 40
+    assert np.abs(made - colour.mean(1, keepdims=True)).mean() < 4
+
+
+def test_all_architectures_take_their_turn():
+    made = [images for _, images in synthesise(smooth(9), each=1)]
+    assert len(made) == 288
+    assert len({image.tobytes() for image in made}) == 288
+
+
+@pytest.mark.parametrize(
+    ("reals", "options"),
+    [
+        (smooth(9), {"each": 2}),
+        (smooth(9), {"each": 0}),
+        (smooth(9), {"each": 1, "seeds": 0}),
+        (smooth(9)[..., :14], {"each": 1}),
+    ],
+)
+def test_what_cannot_be_synthesised(reals, options):
+    with pytest.raises(InputError, match=r"each, seeds, reals: .*multiples of 4 expected"):
+        next(synthesise(reals, **options))

@@ -69,8 +69,8 @@ class ExtractorConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.steps < 0 or self.seeds < 1 or self.each < EACH:
-            raise InputError(f"steps, seeds, each: {self.steps}, {self.seeds}, {self.each}; 0, 1 and {EACH} at least")
+        if self.steps < 1 or self.seeds < 1 or self.each < EACH:
+            raise InputError(f"steps, seeds, each: {self.steps}, {self.seeds}, {self.each}; 1, 1 and {EACH} at least")
 
 
 class SpectrumEncoder(nn.Module):
@@ -121,7 +121,7 @@ def train_extractor(
     """
     config, where = config or ExtractorConfig(), pick_device(device)
     reals = [as_images(images, "reals") for images in reals]
-    if len(sizes := {images.shape[2:] for images in reals}) > 1 or len(set(*sizes)) > 1:
+    if len(sizes := {images.shape[2:] for images in reals}) != 1 or len(set(*sizes)) > 1:
         raise InputError(f"reals: images of {sorted(sizes)} pixels; squares of one size expected")
     images = _synthetic(reals, config, where, progress)  # (models, each, 3, size, size)
     with seeded(config.seed):

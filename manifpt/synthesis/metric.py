@@ -68,20 +68,20 @@ class Metric:
         arrays = {"mean": self.mean, "whitening": self.whitening[lower]}
         tensors = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
         tensors["makers"] = torch.from_numpy(self.makers).half()
-        files.save_tensors(path, tensors, {"metric": "psd", "calibration": self.calibration})
+        files.save_tensors(path, tensors, {"calibration": self.calibration})
 
     @classmethod
     def load(cls, path: Path | str = SHIPPED) -> "Metric":
         """Read a file of `save`, by default the metric that ships; `InputError` for any other."""
         tensors, settings = files.load_tensors(path)
-        if settings.get("metric") != "psd":
-            raise InputError(f"{path}: no metric; a file that `Metric.save` wrote expected")
-        mean, lower, makers = (tensors[name].double().numpy() for name in ("mean", "whitening", "makers"))
-        whitening = np.zeros((len(mean), len(mean)))
-        whitening[np.tril_indices(len(mean))] = lower
-        whitening += np.tril(whitening, -1).T
-        calibration = Calibration(*settings["calibration"]) if settings["calibration"] else None
-        return cls(mean, whitening, makers, calibration)
+        try:
+            mean, lower, makers = (tensors[name].double().numpy() for name in ("mean", "whitening", "makers"))
+            whitening = np.zeros((len(mean), len(mean)))
+            whitening[np.tril_indices(len(mean))] = lower
+            calibration = Calibration(*settings["calibration"]) if settings["calibration"] else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: no metric; a file that `Metric.save` wrote expected") from error
+        return cls(mean, whitening + np.tril(whitening, -1).T, makers, calibration)
 
 
 @cache

@@ -41,8 +41,8 @@ class Cosine:
 def split(labels: np.ndarray, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the gallery images, int64 `(makers * shots,)`, and of the others, the queries.
 
-    One order of images, drawn by the seed, serves all makers. `InputError` unless there is one image a maker in the
-    gallery, and at least one left to query.
+    One order of images, drawn by the seed, serves all makers; what some have beyond the fewest of any is left out.
+    `InputError` unless there is one image a maker in the gallery, and at least one left to query.
     """
     owned = _owned(labels)
     fewest = min(map(len, owned.values()))
@@ -59,7 +59,7 @@ def identification(
     """1:N identification of every image outside the gallery; arguments and errors are those of `split`.
 
     Returns ``accuracy``, ``macro_f1`` and ``chance`` (one over the number of makers), all in [0, 1]; and which queries
-    were named rightly, bool `(n - makers * shots,)`, in the order of `split`.
+    were named rightly, a bool for each, in the order of `split`.
     """
     gallery, queries = split(labels, shots, seed=seed)
     scores = scorer.fit(features[gallery], labels[gallery]).decision_function(features[queries])

@@ -1,11 +1,12 @@
-"""Training synthetic models: one after another, in fp32, and seeds stacked by vmap, side by side, as one JSON line.
+"""Fingerprints of images a second: power spectra, artifacts, and the paper's spectra and network, as one JSON line.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/synthesis.py --models 8
+    python tests/benchmarks/synthesis.py --images 32
 
-All take the same number of steps on batches of the same size, one architecture after another, as many seeds of each as
-`--models` says. "ours" is what `manifpt.synthesis.train` does: a model at a time, channels last, bf16 where the
-processor has it (`bf16` tells); stacked models take fp32, since torch's batch norm cannot be stacked in bf16. Ratios
-are of processor time for a model; above 1 ours is faster.
+``psd`` is `embed(images, "psd")`; ``artifacts`` is the whole way to a whitened artifact, by a metric that is learnt
+here from real photographs in ``learn_seconds``; ``extractor`` is the paper's way: the spectrum of the noise residual,
+and the network that ships, for 128 pixels, on nine crops of an image, whose features are averaged. They take turns on
+the same images, by the clock; ``cpu_psd`` and its like are images a second of processor time, which other programs
+disturb less.
 """
 
 import argparse
@@ -13,71 +14,55 @@ import json
 import statistics
 import time
 
+import numpy as np
 import torch
-from torch.func import functional_call, grad, stack_module_state, vmap
 
 from manifpt.data.real import load_real
-from manifpt.synthesis.models import architectures, build_synthetic_model
-from manifpt.synthesis.train import BATCH, RATE
-from manifpt.utils.compute import autocast, fast_bf16
+from manifpt.embeddings import embed
+from manifpt.synthesis import extractor
+from manifpt.synthesis.metric import Metric
 
 
-def one_by_one(architecture, batches, models, enabled):
-    """Seconds for a model."""
-    started = time.process_time()
-    for seed in range(models):
-        model = build_synthetic_model(architecture, seed=seed).to(memory_format=torch.channels_last)
-        optimiser = torch.optim.Adam(model.parameters(), RATE)
-        for batch in batches:
-            with autocast(batch.device) if enabled else torch.autocast("cpu", enabled=False):
-                given = model(batch)
-            optimiser.zero_grad(set_to_none=True)
-            (given.float() - batch).square().mean().backward()
-            optimiser.step()
-    return (time.process_time() - started) / models
+def nine_crops(image, size):
+    """Crops (9, c, size, size) on a grid that spans the image (c, h, w)."""
+    down, right = ((side - size) // 2 for side in image.shape[1:])
+    corners = [(i * down, j * right) for i in range(3) for j in range(3)]
+    return np.stack([image[:, top : top + size, left : left + size] for top, left in corners])
 
 
-def stacked(architecture, batches, models):
-    """Seconds for a model, all of them in one call a step."""
-    started = time.process_time()
-    weights, buffers = stack_module_state([build_synthetic_model(architecture, seed=seed) for seed in range(models)])
-    weights = {name: tensor.detach() for name, tensor in weights.items()}
-    optimiser = torch.optim.Adam(weights.values(), RATE)
-    skeleton = build_synthetic_model(architecture, seed=0).to("meta")
-
-    def loss(weights, buffers, batch):
-        given = functional_call(skeleton, (weights, buffers), (batch,))
-        return (given.float() - batch).square().mean()
-
-    gradient = vmap(grad(loss), in_dims=(0, 0, None), randomness="different")
-    for batch in batches:
-        for name, value in gradient(weights, buffers, batch).items():
-            weights[name].grad = value
-        optimiser.step()
-    return (time.process_time() - started) / models
+def timed(function):
+    """Seconds by the clock, seconds of the processor, and what the function gives."""
+    started, cpu = time.perf_counter(), time.process_time()
+    found = function()
+    return time.perf_counter() - started, time.process_time() - cpu, found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("models", 8), ("steps", 10), ("architectures", 6), ("repeats", 3)):
+    for name, default in (("images", 32), ("size", 512), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options = parser.parse_args()
-    images = torch.from_numpy(load_real("photos")[: BATCH * options.steps]).float() / 127.5 - 1
-    batches = [batch.to(memory_format=torch.channels_last) for batch in images.split(BATCH)]
-    space = architectures()
-    chosen = space[:: len(space) // options.architectures][: options.architectures]
-    seconds = {"ours": [], "fp32": [], "stacked": []}
-    for _ in range(options.repeats):
-        for architecture in chosen:
-            seconds["ours"].append(one_by_one(architecture, batches, options.models, True))
-            seconds["fp32"].append(one_by_one(architecture, batches, options.models, False))
-            seconds["stacked"].append(stacked(architecture, batches, options.models))
-    ratios = {
-        f"vs_{name}": round(statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True)), 2)
-        for name in ("fp32", "stacked")
+    shape = (options.images, 3, options.size, options.size)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    learn, _, metric = timed(lambda: Metric.learn(load_real("photographs")))
+    extract = extractor.Extractor(extractor.find("128"))
+    ways = {
+        "psd": lambda: embed(images, "psd"),
+        "artifacts": lambda: metric.artifacts(images),
+        "extractor": lambda: np.stack([extract(nine_crops(image, extract.size)).mean(0) for image in images]),
     }
-    where = {"bf16": fast_bf16(torch.device("cpu")), "threads": torch.get_num_threads()}
-    print(json.dumps(ratios | vars(options) | where))  # noqa: T201
+    seconds, cpu = {name: [] for name in ways}, {name: [] for name in ways}
+    for _ in range(options.repeats):
+        for name, way in ways.items():
+            clock, processor, _ = timed(way)
+            seconds[name].append(clock)
+            cpu[name].append(processor)
+    report = {"learn_seconds": round(learn, 2)}
+    for prefix, spent in (("", seconds), ("cpu_", cpu)):
+        report |= {
+            f"{prefix}{name}": round(options.images / statistics.median(some), 2) for name, some in spent.items()
+        }
+    print(json.dumps(report | vars(options) | {"threads": torch.get_num_threads()}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from manifpt.data.real import REAL
 from manifpt.experiments import zero_shot as module
 from manifpt.experiments.store import Key
-from manifpt.experiments.zero_shot import LINEAGE, OPEN_SET, VERIFICATION, Makers, levels, middle, zero_shot
+from manifpt.experiments.zero_shot import LINEAGE, OPEN_SET, VERIFICATION, Makers, _middle, levels, zero_shot
 from manifpt.synthesis import protocol, solved
 from manifpt.synthesis.models import architectures
 from manifpt.utils.errors import InputError
@@ -149,4 +149,4 @@ def test_likelihood_ratios_are_calibrated_on_other_makers(toys, monkeypatch):
 @pytest.mark.parametrize(("h", "w", "top", "left"), [(128, 128, 0, 0), (200, 300, 32, 80), (135, 129, 0, 0)])
 def test_middle_lies_on_the_blocks_of_a_jpeg(h, w, top, left):
     image = np.random.default_rng(0).integers(0, 256, (3, h, w), np.uint8)
-    assert np.array_equal(middle(image), image[:, top : top + 128, left : left + 128])
+    assert np.array_equal(_middle(image), image[:, top : top + 128, left : left + 128])

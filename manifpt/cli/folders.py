@@ -12,10 +12,16 @@ attribute = typer.Typer(no_args_is_help=True, help="Learn which model made an im
 
 Real = Annotated[Path, typer.Argument(help="Folder of real images.")]
 Generated = Annotated[Path, typer.Argument(help="Folder whose sub-folders are the models.")]
-Space = Annotated[str, option("NAME", "Space of the artifacts: rgb, freq, sl or ssl:<dataset>.")]
-Estimator = Annotated[str, option("NAME", "Estimator of the manifold: nearest (the paper's) or tangent.")]
+Space = Annotated[str, option("NAME", "Space of the artifacts: rgb, freq, psd (in seconds), sl or ssl:<dataset>.")]
+Estimator = Annotated[
+    str | None,
+    option("NAME", "Estimator of the manifold: nearest (the paper's) or tangent; of psd alone, gaussian."),
+]
 Neighbours = Annotated[int, option("N", "Number of neighbours of the estimator tangent.", "-k", "--k")]
-RuleName = Annotated[str, option("NAME", "How pictures become images: centre-crop, patches or resize.")]
+RuleName = Annotated[
+    str | None,
+    option("NAME", "How pictures become images: centre-crop, patches, resize, or whole, in psd alone and its default."),
+]
 Size = Annotated[
     int | None, option("PIXELS", "Side of the images; default: the smallest side of a picture, at most 64.")
 ]
@@ -36,9 +42,9 @@ def fingerprint(
     generated: Generated,
     out: Annotated[Path, option("FILE", "The .npz file to write.")],
     space: Space = "rgb",
-    estimator: Estimator = "nearest",
+    estimator: Estimator = None,
     k: Neighbours = 64,
-    rule: RuleName = "centre-crop",
+    rule: RuleName = None,
     size: Size = None,
     equalise: Equalise = False,
     workers: Workers = 1,
@@ -49,6 +55,7 @@ def fingerprint(
 
     check_writable(out, ending=".npz")
     manifold = make_manifold(space, estimator, k)
+    rule = rule or ("whole" if space == "psd" else "centre-crop")
     folders = _survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers)
     typer.echo(write_fingerprints(folders, manifold, out).to_string(index=False, float_format="%.3f"))
     typer.echo(f"{out}: {len(folders.classes)} classes; auc 0.5: no longer than the artifacts of real images")
@@ -60,9 +67,9 @@ def attribute_train(
     generated: Generated,
     out: Annotated[Path, option("FOLDER", "The folder of the classifier, new or empty.")],
     space: Space = "rgb",
-    estimator: Estimator = "nearest",
+    estimator: Estimator = None,
     k: Neighbours = 64,
-    rule: RuleName = "centre-crop",
+    rule: RuleName = None,
     size: Size = None,
     equalise: Equalise = False,
     workers: Workers = 1,
@@ -75,6 +82,7 @@ def attribute_train(
 
     check_free(out)
     manifold = make_manifold(space, estimator, k)
+    rule = rule or ("whole" if space == "psd" else "centre-crop")
     folders = _survey(real, generated, rule=rule, size=size, equalise=equalise, workers=workers)
     frame = train_classifier(folders, manifold, out, epochs=epochs, seed=seed)
     typer.echo(frame.to_string(index=False, float_format="%.3f"))

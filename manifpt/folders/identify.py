@@ -21,12 +21,12 @@ from tqdm.auto import tqdm
 from manifpt.data import pictures
 from manifpt.data.pictures import Picture
 from manifpt.data.real import FEWEST
-from manifpt.folders.rules import Rule, differences
+from manifpt.folders.rules import WHOLE_SIZE, Rule, differences
 from manifpt.folders.survey import distinct, find_models
 from manifpt.plda import PLDA
 from manifpt.psd import PowerSpectrum
 from manifpt.synthesis import metric as metrics
-from manifpt.synthesis.metric import SIDE, Metric
+from manifpt.synthesis.metric import Metric
 from manifpt.utils import files
 from manifpt.utils.errors import InputError
 
@@ -85,7 +85,7 @@ def identify(
     _check_apart(gallery, query, *([real] if real else []))
     paths = [path for some in known.values() for path in some]
     with _bar("identify", len(photographs) + len(paths) + len(asked), progress) as bar:
-        reader = _Reader(Rule("whole", SIDE, 3, equalise), workers, bar)
+        reader = _Reader(Rule("whole", WHOLE_SIZE, 3, equalise), workers, bar)
         metric = reader.learn(photographs) if photographs else metrics.shipped()
         makers, copies, artifacts = reader.read(known, metric)
         names = np.repeat(list(makers), [len(some) for some in makers.values()])
@@ -124,7 +124,7 @@ def verify(
     sides, photographs = {str(side): _files(side) for side in (a, b)}, _photographs(real)
     _check_apart(a, b, *([real] if real else []))
     with _bar("verify", len(photographs) + sum(map(len, sides.values())), progress) as bar:
-        reader = _Reader(Rule("whole", SIDE, 3, equalise), workers, bar)
+        reader = _Reader(Rule("whole", WHOLE_SIZE, 3, equalise), workers, bar)
         metric = reader.learn(photographs) if photographs else metrics.shipped()
         classes, copies, artifacts = reader.read(sides, metric)
         means = [

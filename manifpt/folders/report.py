@@ -28,7 +28,7 @@ right. Images:
     + WARNINGS
     + """<h2>Accuracy</h2>
 {{ table | safe }}
-<p>If the control is as accurate, the artifact adds nothing.</p>
+{% if control %}<p>If the control is as accurate, the artifact adds nothing.</p>{% endif %}
 {% for title, png in figures.items() %}<h2>{{ title }}</h2><img alt="{{ title }}" src="data:image/png;base64,{{ png }}">
 {% endfor %}</body></html>
 """
@@ -90,6 +90,7 @@ def report_html(
         rule=rule,
         n=len(truth),
         classes=len(classes),
+        control=len(set(curve["input"])) > 1,
         table=curve.to_html(index=False, border=0, float_format="%.3f"),
         figures={title: base64.b64encode(plotting.png(figure)).decode() for title, figure in figures.items()},
     )

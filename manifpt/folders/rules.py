@@ -28,6 +28,7 @@ from manifpt.utils.errors import InputError, check_choice
 RULES = ("centre-crop", "patches", "resize", "whole")
 QUALITY = 75
 USUAL_SIZE = 64
+WHOLE_SIZE = 32  # least side of a picture that is taken whole
 ALIKE = 0.1  # largest total variation between the traits of two classes that is not reported
 TRAITS = {
     "native size": lambda picture: f"{picture.width}x{picture.height}",

@@ -16,7 +16,7 @@ from manifpt.data import pictures
 from manifpt.data.pictures import Picture
 from manifpt.data.real import FEWEST, REAL
 from manifpt.embeddings import embed
-from manifpt.folders.rules import USUAL_SIZE, Rule, check_rule, differences
+from manifpt.folders.rules import USUAL_SIZE, WHOLE_SIZE, Rule, check_rule, differences
 from manifpt.manifold import Manifold, gaussian
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key
@@ -148,7 +148,7 @@ def survey_folders(
     generated
         Folder whose sub-folders are the models.
     rule, size, equalise
-        See `manifpt.folders.rules`; without a size, the smallest side of all pictures, 64 at most.
+        See `manifpt.folders.rules`; without a size, the smallest side of all pictures, 64 at most; 32 if whole.
     workers
         Number of threads that decode.
     """
@@ -165,7 +165,8 @@ def survey_folders(
         raise InputError(f"{real}: {len(found[REAL])} different images; {FEWEST} at least are needed as real images")
     everything = [picture for some in found.values() for picture in some]
     channels = 1 if all(picture.grey for picture in everything) else 3
-    size = size or min(USUAL_SIZE, *(min(picture.width, picture.height) for picture in everything))
+    smallest = min(min(picture.width, picture.height) for picture in everything)
+    size = size or (WHOLE_SIZE if rule == "whole" else min(USUAL_SIZE, smallest))
     stream = Stream(Rule(rule, size, channels, equalise), workers, progress)
     for picture in everything:
         stream.rule.check(picture)

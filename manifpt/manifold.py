@@ -275,7 +275,7 @@ class Manifold(TransformerMixin, BaseEstimator):
             self._function, weights = space_function(space, self.device), weights_of(space)
             points = self._points(reference, progress)
         if kind == "gaussian":
-            self.mean_, self.covariance_, self.whitening_ = self._gaussian(self._vectors(points))
+            self.mean_, self.covariance_, self.whitening_ = gaussian(self._vectors(points), self.shrinkage)
         elif kind != "denoiser":
             chunk = min(4096, max(1, NUMBERS // points.shape[1]))
             self.neighbours_ = Neighbours(points, index=self.index, chunk=chunk)
@@ -283,17 +283,6 @@ class Manifold(TransformerMixin, BaseEstimator):
         space = space if isinstance(space, str) else f"{name_of(space)}#{secrets.token_hex(8)}"
         self.settings_, self.weights_ = {"space": space, "dataset": dataset, **options}, weights
         self.reference_ = reference
-
-    def _gaussian(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, shrunk covariance and whitening of vectors `(n, d)`, in float64."""
-        n, d = vectors.shape
-        if n < 2 or d > MOST_DIMENSIONS:
-            limits = f"at least 2 images and at most {MOST_DIMENSIONS:,} dimensions expected"
-            raise InputError(f"reference: {n} images of {d:,} dimensions in {name_of(self.space)!r}; {limits}")
-        found = ShrunkCovariance(store_precision=False, shrinkage=self.shrinkage).fit(vectors.astype(np.float64))
-        if not np.trace(found.covariance_) > 0:
-            raise InputError(f"reference: {n} images that are all the same; different ones expected")
-        return found.location_, found.covariance_, inverse_root(found.covariance_)
 
     def _whiten(self, vectors: np.ndarray, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Targets and artifacts of vectors `(n, d)`, those of reference images by Gaussians without them."""
@@ -304,7 +293,7 @@ class Manifold(TransformerMixin, BaseEstimator):
             mean, whitening = self.mean_, self.whitening_
             if fold >= 0:
                 known = self._vectors(self._points(self.reference_, False))
-                mean, _, whitening = self._gaussian(known[np.arange(len(known)) % FOLDS != fold])
+                mean, _, whitening = gaussian(known[np.arange(len(known)) % FOLDS != fold], self.shrinkage)
             target[mine], artifact[mine] = mean, (vectors[mine] - mean) @ whitening
         return target, artifact
 
@@ -339,6 +328,21 @@ class Manifold(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False  # it takes images
         return tags
+
+
+def gaussian(vectors: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean `(d,)`, shrunk covariance and whitening `(d, d)` of vectors of real images `(n, d)`, in float64.
+
+    `InputError` for one vector, for too many dimensions and where all vectors are the same.
+    """
+    n, d = vectors.shape
+    if n < 2 or d > MOST_DIMENSIONS:
+        limits = f"at least 2 images and at most {MOST_DIMENSIONS:,} dimensions expected"
+        raise InputError(f"reference: {n} images of {d:,} dimensions; {limits}")
+    found = ShrunkCovariance(store_precision=False, shrinkage=shrinkage).fit(vectors.astype(np.float64))
+    if not np.trace(found.covariance_) > 0:
+        raise InputError(f"reference: {n} images that are all the same; different ones expected")
+    return found.location_, found.covariance_, inverse_root(found.covariance_)
 
 
 def _denoiser(dataset: str, reference: np.ndarray, device: str) -> Callable:

@@ -137,8 +137,8 @@ class PLDA(ClassifierMixin, BaseEstimator):
         X = as_points("X", X)
         if X.shape[1] != len(self.basis_):
             raise InputError(f"X: {X.shape[1]} coordinates; {len(self.basis_)} expected, as in the gallery")
-        gallery = zip(self.means_, self.counts_, strict=True)
-        return np.stack([_ratios(X @ self.basis_, m, mean, n, self.between_) for mean, n in gallery], axis=1)
+        gallery, q = zip(self.means_, self.counts_, strict=True), X @ self.basis_
+        return np.stack([_ratios(q, m, mean, n, self.between_) for mean, n in gallery], axis=1)
 
     def decision_function(self, X, *, m: int = 1) -> np.ndarray:
         """Calibrated log-likelihood ratios, `(n, k)`: above 0 speaks for the maker, below 0 for one not in the gallery.

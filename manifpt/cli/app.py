@@ -113,6 +113,8 @@ def readme() -> None:
 
 
 app.command(epilog="Example: manifpt fingerprint real/ generated/ --out fp.npz")(folders.fingerprint)
+app.command(epilog="Example: manifpt identify --gallery makers/ --query unknown/")(folders.identify)
+app.command(epilog="Example: manifpt verify one/ other/")(folders.verify)
 
 
 @bench.command("projection", epilog="Example: manifpt bench projection --n 50000")

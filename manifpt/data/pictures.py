@@ -72,8 +72,13 @@ def check_folder(folder: Path | str) -> Path:
 
 def look(path: Path) -> Picture:
     """Decode a file in full and describe it; raise `InputError` as `decode` does."""
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[Picture, Image.Image]:
+    """What `look` and `decode` return, of one reading of the file."""
     image, made = _read(path)
-    return Picture(path, *image.size, *made, image.mode == "L", _digest(image))
+    return Picture(path, *image.size, *made, image.mode == "L", _digest(image)), image
 
 
 def decode(path: Path, digest: str | None = None) -> Image.Image:

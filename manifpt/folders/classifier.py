@@ -1,13 +1,14 @@
 """A classifier of images by the model that made them: trained on surveyed folders, kept in a folder of its own.
 
-That folder holds ``attributor.safetensors``, ``reference.npy`` (the real images), ``report.html`` and
+That folder holds ``attributor.safetensors``, ``reference.npy`` (the real images,
+or their vectors in ``psd``), ``report.html`` and
 ``settings.json``, which has the checksums of the others and its own, and is written last: a folder without it holds no
 classifier.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from manifpt.data.pictures import Picture
 from manifpt.data.real import HELD_OUT_SHARE
 from manifpt.embeddings import weights_of
 from manifpt.folders.fingerprint import check_manifold, describe, make_manifold
+from manifpt.folders.linear import LinearAttributor
 from manifpt.folders.report import report_html
 from manifpt.folders.rules import TRAITS, Rule
-from manifpt.folders.survey import Folders, Stream, look_at, projection
+from manifpt.folders.survey import Folders, Stream, look_at, restored
 from manifpt.manifold import Manifold
 from manifpt.utils import files, paths
 from manifpt.utils.arrays import chunks, take
@@ -61,9 +63,9 @@ def train_classifier(
 ) -> pd.DataFrame:
     """Train an `Attributor` on the artifacts of all classes, test it, and write the classifier's folder.
 
-    Interrupted training continues where it was saved last, once a minute. Each network sees the test images once, at
-    the end. `InputError`, before any work, if `out` is taken, a class has too few images, or the manifold does not fit
-    the folders.
+    In ``psd`` it is a `LinearAttributor`, which takes seconds and has no control. Interrupted training continues where
+    it was saved last, once a minute. Each classifier sees the test images once, at the end. `InputError`, before any
+    work, if `out` is taken, a class has too few images, or the manifold does not fit the folders.
 
     Parameters
     ----------
@@ -84,29 +86,34 @@ def train_classifier(
     for label, some in folders.classes.items():
         if len(some) < FEWEST:
             raise InputError(f"{label}: {len(some)} images; {FEWEST} at least for train, val and test, add some")
-    options = {"epochs": epochs, "seed": seed}
+    linear, options = manifold.space == "psd", {"epochs": epochs, "seed": seed}
+    if linear and epochs is not None:
+        raise InputError("epochs: space 'psd' has a classifier in closed form, without any; leave them out")
     Attributor(**options).check()
-    project, key = folders.fit(manifold)
+    reference = folders.learn(manifold)
+    project, key = restored(manifold, reference, progress=folders.stream.progress)
     splits = split_classes(folders)
     artifacts = {name: folders.stream.rows([*part["picture"]], project, key) for name, part in splits.items()}
-    images = {name: folders.stream.images([*part["picture"]]) for name, part in splits.items()}
     n, test = len(splits["train"]), splits["test"]
-    trainings = [("control: the image itself", images, n)]
-    trainings += [("artifact", artifacts, max(n // part, len(folders.classes))) for part in (4, 2, 1)]
+    fewest = len(folders.classes) * (2 if linear else 1)
+    trainings = [("artifact", artifacts, max(n // part, fewest)) for part in (4, 2, 1)]
+    if not linear:
+        images = {name: folders.stream.images([*part["picture"]]) for name, part in splits.items()}
+        trainings = [("control: the image itself", images, n), *trainings]
     curve = []
     for seen, rows, most in trainings:
-        attributor = _fitted(rows, splits, most, options, progress=folders.stream.progress)
+        attributor = _fitted(rows, splits, most, None if linear else options, progress=folders.stream.progress)
         probability = _mean_by_picture(attributor.predict_proba(rows["test"]), test["count"])
         named = attributor.classes_[probability.argmax(1)]
         curve.append((seen, most, (named == test["label"]).mean()))
     frame = pd.DataFrame(curve, columns=["input", "n", "accuracy"])
     attributor.save(out / PARTS[0])
-    files.save_rows(out / PARTS[1], chunks(manifold.reference_), len(manifold.reference_))
-    page = _page(folders, frame, test, named, artifacts["test"], images["test"])
+    files.save_rows(out / PARTS[1], chunks(reference), len(reference))
+    page = _page(folders, frame, test, named, artifacts["test"])
     files.write_text(out / PARTS[2], page)
     settings = {"rule": asdict(folders.stream.rule), "traits": _traits(chain(*folders.classes.values()))}
     settings["manifold"] = describe(manifold)
-    settings["weights"] = [files.sha256(path) for path in manifold.weights_]
+    settings["weights"] = [files.sha256(path) for path in weights_of(manifold.space)]
     settings["sha256"] = {part: files.sha256(out / part) for part in PARTS}
     settings["checksum"] = files.settings_hash(settings)
     files.write_text(out / "settings.json", json.dumps(settings, indent=1) + "\n")
@@ -119,11 +126,14 @@ def _page(
     test: pd.DataFrame,
     named: np.ndarray,
     artifacts: np.ndarray,
-    images: np.ndarray,
 ) -> str:
     """The report of a training, from the test split, the label each picture was given, and what was classified."""
     labels = np.repeat(test["label"], test["count"])
     own = {label: np.flatnonzero(labels == label) for label in folders.classes}
+    shown = {label: [*test["picture"][test["label"] == label][:SHOWN]] for label in folders.classes}
+    stream = folders.stream
+    if stream.rule.name == "whole":  # their middles have one size
+        stream = replace(stream, rule=replace(stream.rule, name="centre-crop"))
     return report_html(
         warnings=folders.warnings,
         rule=asdict(folders.stream.rule),
@@ -131,7 +141,7 @@ def _page(
         truth=test["label"].to_numpy(),
         named=named,
         mean={label: _mean(artifacts, rows) for label, rows in own.items()},
-        images={label: take(images, rows[:SHOWN]) for label, rows in own.items()},
+        images={label: stream.images(some)[:SHOWN] for label, some in shown.items()},
     )
 
 
@@ -162,7 +172,7 @@ def predict_models(
     stream = Stream(Rule(**settings["rule"]), workers, progress)
     for picture in some:
         stream.rule.check(picture)
-    rows = stream.rows(some, *projection(make_manifold(**settings["manifold"]).fit(reference)))
+    rows = stream.rows(some, *restored(make_manifold(**settings["manifold"]), reference))
     probability = _mean_by_picture(attributor.predict_proba(rows), [stream.rule.count(picture) for picture in some])
     names = [str(path) if path == images else str(path.relative_to(images)) for path in found]
     columns = {"file": names, "label": attributor.classes_[probability.argmax(1)], "probability": probability.max(1)}
@@ -177,11 +187,16 @@ def predict_models(
 
 
 def _fitted(
-    rows: Mapping[str, np.ndarray], splits: Mapping[str, pd.DataFrame], most: int, options: dict, *, progress: bool
-) -> Attributor:
-    """Trained on the first `most` pictures of the training split; its predictions are made in full precision."""
+    rows: Mapping[str, np.ndarray], splits: Mapping[str, pd.DataFrame], most: int, options: dict | None, progress: bool
+) -> Attributor | LinearAttributor:
+    """Trained on the first `most` pictures of the training split; its predictions are made in full precision.
+
+    Without options, it is linear.
+    """
     labels = {name: np.repeat(part["label"].to_numpy(str), part["count"]) for name, part in splits.items()}
     end = splits["train"]["count"][:most].sum()
+    if options is None:
+        return LinearAttributor().fit(rows["train"][:end], labels["train"][:end], val=(rows["val"], labels["val"]))
     attributor = Attributor(**options).fit(
         rows["train"][:end],
         labels["train"][:end],
@@ -203,8 +218,8 @@ def _mean(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return sum(take(array, rows[start : start + SHOWN]).sum(0) for start in range(0, len(rows), SHOWN)) / len(rows)
 
 
-def _load(folder: Path) -> tuple[dict, Attributor, np.ndarray]:
-    """Settings, network and real images of a classifier; `InputError` unless all is as it was in training."""
+def _load(folder: Path) -> tuple[dict, Attributor | LinearAttributor, np.ndarray]:
+    """Settings, classifier and real images of a classifier; `InputError` unless all is as it was in training."""
     path = folder / "settings.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -218,7 +233,8 @@ def _load(folder: Path) -> tuple[dict, Attributor, np.ndarray]:
         files.check_sha256(folder / part, expected)
     if [files.sha256(weights) for weights in weights_of(space)] != trained:
         raise InputError(f"{folder}: space {space!r} has another network than in training; restore it, or train anew")
-    return settings, Attributor.load(folder / PARTS[0]), np.load(folder / PARTS[1], mmap_mode="r")
+    classifier = LinearAttributor if space == "psd" else Attributor
+    return settings, classifier.load(folder / PARTS[0]), np.load(folder / PARTS[1], mmap_mode="r")
 
 
 def _traits(some: Iterable[Picture]) -> dict[str, list[str]]:

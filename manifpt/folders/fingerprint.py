@@ -15,20 +15,27 @@ import pandas as pd
 from manifpt.data.real import REAL
 from manifpt.embeddings import weights_of
 from manifpt.fingerprints import Fingerprint, calibrated
-from manifpt.folders.survey import Folders
+from manifpt.folders.survey import Folders, restored
 from manifpt.manifold import Manifold
+from manifpt.psd import PowerSpectrum
 from manifpt.utils import files
 from manifpt.utils.arrays import chunks
 from manifpt.utils.errors import InputError
 
-ESTIMATORS = ("nearest", "tangent")
+ESTIMATORS = ("nearest", "tangent", "gaussian")
 
 
-def make_manifold(space: str, estimator: str, k: int) -> Manifold:
-    """A manifold that needs no network trained on the reference; `InputError`, before any work, if it is impossible."""
+def make_manifold(space: str, estimator: str | None, k: int) -> Manifold:
+    """A manifold that needs no network trained on the reference; `InputError`, before any work, if it is impossible.
+
+    Without an estimator, it is ``gaussian`` in ``psd``, which has no other, and ``nearest`` elsewhere.
+    """
+    estimator = estimator or ("gaussian" if space == "psd" else "nearest")
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator {estimator!r}: choose one of {', '.join(ESTIMATORS)}, which need no training")
     weights_of(space)
+    if (space == "psd") != (estimator == "gaussian"):
+        raise InputError(f"space {space!r}, estimator {estimator!r}: of folders, gaussian goes with psd, others do not")
     manifold = Manifold(space, estimator=estimator, n_neighbors=k)
     manifold.check()
     return manifold
@@ -40,10 +47,15 @@ def describe(manifold: Manifold) -> dict:
 
 
 def check_manifold(folders: Folders, manifold: Manifold) -> None:
-    """Raise `InputError` if the space has no name, or more neighbours are wanted than there are reference images."""
+    """Raise `InputError` if the space has no name, or does not take such images, or not so many neighbours exist."""
     if not isinstance(manifold.space, str):
         raise InputError(f"manifold: its space is {manifold.space!r}; one that has a name expected, such as 'rgb'")
-    n, k = sum(map(folders.stream.rule.count, folders.reference)), manifold.n_neighbors
+    rule = folders.stream.rule
+    if rule.name == "whole" and manifold.space != "psd":
+        raise InputError(f"rule 'whole': space {manifold.space!r} takes images of one size; choose another, or psd")
+    if manifold.space == "psd" and rule.size < (least := PowerSpectrum().window):
+        raise InputError(f"size: {rule.size} pixels; {least} at least expected for space 'psd'")
+    n, k = sum(map(rule.count, folders.reference)), manifold.n_neighbors
     if manifold.estimator == "tangent" and k > n:
         raise InputError(f"k: {k} neighbours, but the reference set has {n} images; lower k or add real images")
 
@@ -60,7 +72,7 @@ def write_fingerprints(folders: Folders, manifold: Manifold, out: Path | str) ->
     if manifold.space in ("rgb", "freq"):  # artifacts have the shape of images
         n = sum(rule.count(picture) for some in folders.classes.values() for picture in some)
         files.check_room(out, n * rule.channels * rule.size**2 * np.float32().itemsize)
-    project, key = folders.fit(manifold)
+    project, key = restored(manifold, folders.learn(manifold), progress=folders.stream.progress)
     artifacts = {label: folders.stream.rows(some, project, key) for label, some in folders.classes.items()}
     settings = describe(manifold) | asdict(rule)
     settings["files"] = {label: [p.path.name for p in some] for label, some in folders.classes.items()}

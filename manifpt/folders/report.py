@@ -1,4 +1,4 @@
-"""The report of a training on folders, as one HTML file that needs no other: figures are embedded in it."""
+"""Reports on folders, each as one HTML file that needs no other: figures are embedded in it."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,41 @@ from jinja2 import Template
 
 from manifpt import plotting
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Which model made this image?</title>
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <style>body {font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em} img {max-width: 100%}
 td, th {padding: .2em 1em .2em 0; text-align: left} .warning {border-left: .3em solid #c60; padding-left: 1em}</style>
 </head><body>
-<h1>Which model made this image?</h1>
-<p>{{ n }} test images of {{ classes }} classes; by chance, {{ "%.0f" | format(100 / classes) }} of 100 are right.
-Images: {% for name, value in rule.items() %}{{ name }} {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}</p>
-<h2>Warnings</h2>
+<h1>{{ title }}</h1>
+"""
+WARNINGS = """<h2>Warnings</h2>
 {% for line in warnings %}<p class="warning">{{ line }}</p>{% else %}<p>None.</p>{% endfor %}
-<h2>Accuracy</h2>
+"""
+TRAINING = (
+    HEAD
+    + """<p>{{ n }} test images of {{ classes }} classes; by chance, {{ "%.0f" | format(100 / classes) }} of 100 are
+right. Images:
+{% for name, value in rule.items() %}{{ name }} {{ value }}{{ ", " if not loop.last else "." }}{% endfor %}</p>
+"""
+    + WARNINGS
+    + """<h2>Accuracy</h2>
 {{ table | safe }}
-<p>If the control is as accurate, the artifact adds nothing.</p>
+{% if control %}<p>If the control is as accurate, the artifact adds nothing.</p>{% endif %}
 {% for title, png in figures.items() %}<h2>{{ title }}</h2><img alt="{{ title }}" src="data:image/png;base64,{{ png }}">
 {% endfor %}</body></html>
 """
+)
+ANSWER = (
+    HEAD
+    + """<ul>{% for name, value in about.items() %}<li>{{ name }}: {{ value }}</li>{% endfor %}</ul>
+"""
+    + WARNINGS
+    + """<h2>Answer</h2>
+{{ table | safe }}
+<p>{{ meaning }}</p>
+</body></html>
+"""
+)
 
 
 def report_html(
@@ -65,11 +84,23 @@ def report_html(
         figures["Mean artifacts"] = plotting.strips(stacked, groups=classes, signed=[*stacked], scale=1.2)
     else:
         figures["Mean artifacts: cosine of each with each other"] = plotting.cosines(mean)
-    return Template(PAGE, autoescape=True).render(
+    return Template(TRAINING, autoescape=True).render(
+        title="Which model made this image?",
         warnings=warnings,
         rule=rule,
         n=len(truth),
         classes=len(classes),
+        control=len(set(curve["input"])) > 1,
         table=curve.to_html(index=False, border=0, float_format="%.3f"),
         figures={title: base64.b64encode(plotting.png(figure)).decode() for title, figure in figures.items()},
+    )
+
+
+def answer_html(
+    title: str, table: pd.DataFrame, *, about: Mapping[str, str], warnings: Sequence[str], meaning: str
+) -> str:
+    """The HTML text of a table with what it rests on, warnings, and a sentence on what its numbers mean."""
+    shown = table.to_html(index=False, border=0, float_format="%.2f", na_rep="")
+    return Template(ANSWER, autoescape=True).render(
+        title=title, table=shown, about=about, warnings=warnings, meaning=meaning
     )

@@ -4,6 +4,7 @@
 ``centre-crop``  the middle; no pixel is changed
 ``patches``      the whole picture, cut into disjoint squares; no pixel is changed, a remainder at the rim is lost
 ``resize``       both sides resampled (Lanczos), which blurs high frequencies and stretches what is not square
+``whole``        the whole picture at its own size, for spaces that take any; the size is the least that a side may have
 ===============  ======================================================================================================
 
 No rule enlarges. Crops begin at multiples of 8 pixels, as the blocks of a JPEG do. Equalised pictures are re-encoded as
@@ -24,9 +25,10 @@ from scipy.spatial.distance import pdist
 from manifpt.data.pictures import LEAST_SIDE, Picture, decode
 from manifpt.utils.errors import InputError, check_choice
 
-RULES = ("centre-crop", "patches", "resize")
+RULES = ("centre-crop", "patches", "resize", "whole")
 QUALITY = 75
 USUAL_SIZE = 64
+WHOLE_SIZE = 32  # least side of a picture that is taken whole
 ALIKE = 0.1  # largest total variation between the traits of two classes that is not reported
 TRAITS = {
     "native size": lambda picture: f"{picture.width}x{picture.height}",
@@ -61,8 +63,12 @@ class Rule:
         return (picture.width // self.size) * (picture.height // self.size) if self.name == "patches" else 1
 
     def images(self, path: Path, digest: str | None = None) -> np.ndarray:
-        """The images of a picture, uint8 `(m, c, size, size)`; options and errors are those of `decode`."""
-        picture = decode(path, digest).convert("L" if self.channels == 1 else "RGB")
+        """The images of a picture file, uint8 `(m, c, size, size)`; options and errors are those of `decode`."""
+        return self.cut(decode(path, digest))
+
+    def cut(self, picture: Image.Image) -> np.ndarray:
+        """The images of a decoded picture, uint8 `(m, c, size, size)`, or `(1, c, h, w)` of a whole one."""
+        picture = picture.convert("L" if self.channels == 1 else "RGB")
         if self.equalise:
             picture.save(encoded := io.BytesIO(), "JPEG", quality=QUALITY)
             picture = Image.open(encoded)
@@ -72,7 +78,7 @@ class Rule:
         if self.name == "centre-crop":
             top, left = ((side - self.size) // 16 * 8 for side in pixels.shape[1:])
             pixels = pixels[:, top : top + self.size, left : left + self.size].copy()  # releases the rest
-        return _squares(pixels, self.size)
+        return pixels[None] if self.name == "whole" else _squares(pixels, self.size)
 
 
 def check_rule(name: str, size: int | None) -> None:

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from manifpt.data import pictures
 from manifpt.data.pictures import Picture
 from manifpt.data.real import FEWEST, REAL
-from manifpt.folders.rules import USUAL_SIZE, Rule, check_rule, differences
-from manifpt.manifold import Manifold
+from manifpt.embeddings import embed
+from manifpt.folders.rules import USUAL_SIZE, WHOLE_SIZE, Rule, check_rule, differences
+from manifpt.manifold import Manifold, gaussian
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key
 from manifpt.utils.errors import InputError
@@ -64,16 +65,20 @@ class Stream:
         return paths.cache() / "folders" / f"{name}.npy"
 
     def _blocks(self, some: Sequence[Picture]) -> Iterator[np.ndarray]:
-        """The images of pictures in order, uint8 `(m, c, size, size)`; m is the least that fills a block."""
+        """The images of pictures in order, uint8 `(m, c, size, size)`; m is the least that fills a block.
+
+        Whole pictures come as a list of `(c, h, w)`.
+        """
+        joined = (lambda parts: [part[0] for part in parts]) if self.rule.name == "whole" else np.concatenate
         waiting = []
         decoded = pictures.each(lambda one: self.rule.images(one.path, one.digest), some, workers=self.workers)
         for images in tqdm(decoded, total=len(some), unit="image", disable=None if self.progress else True):
             waiting.append(images)
             if sum(part.size for part in waiting) >= BLOCK:
-                yield np.concatenate(waiting)
+                yield joined(waiting)
                 waiting = []
         if waiting:
-            yield np.concatenate(waiting)
+            yield joined(waiting)
 
 
 def projection(manifold: Manifold) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
@@ -81,6 +86,17 @@ def projection(manifold: Manifold) -> tuple[Callable[[np.ndarray], np.ndarray], 
     depends = {"data": [manifold.reference_], "weights": manifold.weights_}
     key = cache_key(manifold.settings_, code=__name__, **depends)
     return lambda block: manifold.project(block).artifact, key
+
+
+def restored(
+    manifold: Manifold, reference: np.ndarray, *, progress: bool = False
+) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """The `projection` of a manifold fitted to the reference that `Folders.learn` gives."""
+    if manifold.space != "psd":
+        return projection(manifold.fit(reference, progress=progress))
+    mean, _, whitening = gaussian(reference, manifold.shrinkage)
+    key = cache_key(["psd", manifold.shrinkage], code=__name__, data=[reference])
+    return lambda block: ((embed(block, "psd") - mean) @ whitening).astype(np.float32), key
 
 
 @dataclass(frozen=True)
@@ -104,10 +120,11 @@ class Folders:
     stream: Stream
     warnings: list[str] = field(default_factory=list)
 
-    def fit(self, manifold: Manifold) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-        """Fit a manifold to the reference; returns its `projection`."""
-        manifold.fit(self.stream.images(self.reference), progress=self.stream.progress)
-        return projection(manifold)
+    def learn(self, manifold: Manifold) -> np.ndarray:
+        """What a manifold keeps of the real images: these, or in ``psd`` their vectors, as sizes may differ."""
+        if manifold.space == "psd":
+            return self.stream.rows(self.reference, lambda block: embed(block, "psd"), "psd")
+        return self.stream.images(self.reference)
 
 
 def survey_folders(
@@ -131,21 +148,25 @@ def survey_folders(
     generated
         Folder whose sub-folders are the models.
     rule, size, equalise
-        See `manifpt.folders.rules`; without a size, the smallest side of all pictures, 64 at most.
+        See `manifpt.folders.rules`; without a size, the smallest side of all pictures, 64 at most; 32 if whole.
     workers
         Number of threads that decode.
     """
     check_rule(rule, size)
     files.check_writable(paths.cache() / "folders" / "rows.npy")
-    named = {REAL: pictures.find(real)} | find_models(generated)
+    models = find_models(generated)
+    if REAL in models:
+        raise InputError(f"{generated}/{REAL}: the name 'real' is that of the real images; give the model another one")
+    named = {REAL: pictures.find(real)} | models
     if Path(real).resolve() in (Path(generated).resolve(), *Path(generated).resolve().parents):
         raise InputError(f"{generated}: lies in {real}, the folder of real images; keep the two apart")
-    found, copies = _distinct(look_at(named, workers=workers, progress=progress))
+    found, copies = distinct(look_at(named, workers=workers, progress=progress))
     if len(found[REAL]) < FEWEST:
         raise InputError(f"{real}: {len(found[REAL])} different images; {FEWEST} at least are needed as real images")
     everything = [picture for some in found.values() for picture in some]
     channels = 1 if all(picture.grey for picture in everything) else 3
-    size = size or min(USUAL_SIZE, *(min(picture.width, picture.height) for picture in everything))
+    smallest = min(min(picture.width, picture.height) for picture in everything)
+    size = size or (WHOLE_SIZE if rule == "whole" else min(USUAL_SIZE, smallest))
     stream = Stream(Rule(rule, size, channels, equalise), workers, progress)
     for picture in everything:
         stream.rule.check(picture)
@@ -168,8 +189,6 @@ def find_models(generated: Path | str) -> dict[str, list[Path]]:
     named = {entry.name: entry for entry in entries if entry.is_dir()}
     if not named:
         raise InputError(f"{folder}: has no sub-folders; put the images of each model into a sub-folder of its name")
-    if REAL in named:
-        raise InputError(f"{named[REAL]}: the name 'real' is that of the real images; give the model another one")
     return {label: pictures.find(entry) for label, entry in named.items()}
 
 
@@ -181,7 +200,7 @@ def look_at(named: Mapping[str, Sequence[Path]], *, workers: int, progress: bool
     return {label: [next(watched) for _ in some] for label, some in named.items()}
 
 
-def _distinct(classes: Mapping[str, Sequence[Picture]]) -> tuple[dict[str, list[Picture]], dict[str, int]]:
+def distinct(classes: Mapping[str, Sequence[Picture]]) -> tuple[dict[str, list[Picture]], dict[str, int]]:
     """Each class without copies, and their number; `InputError` for a picture in two classes."""
     owner: dict[str, tuple[str, Path]] = {}
     for label, some in classes.items():

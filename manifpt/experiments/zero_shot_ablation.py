@@ -36,9 +36,9 @@ from manifpt.embeddings import embed
 from manifpt.experiments.run import Budget, measure
 from manifpt.experiments.store import Key, Scores
 from manifpt.experiments.zero_shot import DEFAULTS, SHOTS, images_of, samples_of
-from manifpt.manifold import inverse_root
 from manifpt.plda import PLDA
 from manifpt.psd import PowerSpectrum
+from manifpt.search.estimators import inverse_root
 from manifpt.synthesis import protocol
 from manifpt.synthesis.metric import EACH, SIDE
 from manifpt.synthesis.solved import synthesise

@@ -17,7 +17,8 @@ from manifpt.data.pictures import Picture
 from manifpt.data.real import FEWEST, REAL
 from manifpt.embeddings import embed
 from manifpt.folders.rules import USUAL_SIZE, WHOLE_SIZE, Rule, check_rule, differences
-from manifpt.manifold import Manifold, gaussian
+from manifpt.manifold import Manifold
+from manifpt.search.estimators import gaussian
 from manifpt.utils import files, paths
 from manifpt.utils.cache import cache_key
 from manifpt.utils.errors import InputError

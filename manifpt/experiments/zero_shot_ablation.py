@@ -173,7 +173,7 @@ def _reals(variant: Variant, seed: int) -> np.ndarray:
     return vectors[rng.permutation(len(vectors))[: variant.crops]] if variant.crops else vectors
 
 
-@lru_cache(maxsize=1)
+@lru_cache
 def _photographs(space: PowerSpectrum) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of the reference crops, and the photograph `(n,)` of each."""
     manifest = json.loads((paths.data() / "photographs" / "manifest.json").read_text(encoding="utf-8"))
@@ -183,7 +183,7 @@ def _photographs(space: PowerSpectrum) -> tuple[np.ndarray, np.ndarray]:
     return embed(crops, space), owner[np.random.default_rng(0).permutation(len(crops))]  # as `load_crops` mixes them
 
 
-@lru_cache(maxsize=1)
+@lru_cache
 def _synthetic(space: PowerSpectrum) -> tuple[np.ndarray, np.ndarray]:
     """Of every synthetic model: how it moves a vector on average, `(m, d)`; its vectors less their mean `(m, n, d)`."""
     side = max(SIDE, space.window + 16)

@@ -14,10 +14,12 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_similarity, paired_cosine_distances
+from sklearn.utils import gen_batches
 
 from manifpt.utils.errors import InputError
 
 N_PAIRS = 10_000
+BLOCK = 500  # pairs that are compared at a time
 
 
 class Cosine:
@@ -94,8 +96,9 @@ def trials(labels: np.ndarray, size: int, *, seed: int, n: int = N_PAIRS) -> tup
 
 def scored(scorer, features: np.ndarray, sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """The scorer's comparison of each pair of sets, `(p,)`; arguments as `trials` gives them."""
-    means, size = features[sets].mean(1), sets.shape[1]
-    return scorer.compare(means[pairs[:, 0]], means[pairs[:, 1]], n=size, m=size)
+    means, size = np.stack([features[one].mean(0) for one in sets]), sets.shape[1]
+    blocks = (pairs[some] for some in gen_batches(len(pairs), BLOCK))
+    return np.concatenate([scorer.compare(means[a], means[b], n=size, m=size) for a, b in (some.T for some in blocks)])
 
 
 def verification(ratios: np.ndarray, same: np.ndarray) -> dict[str, float]:

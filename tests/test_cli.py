@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import manifpt
 from manifpt.cli import app
 from manifpt.data import mosaics
+from manifpt.synthesis.extractor import ExtractorConfig
 from manifpt.utils import paths
 from manifpt.utils.errors import InputError
 from manifpt.zoo.dataset import load_gm
@@ -74,7 +75,10 @@ def test_wrong_usage_is_code_2(monkeypatch, capsys):
         ("reproduce --jobs 0", "Invalid value for '--jobs': "),
         ("reproduce --jobs two", "Invalid value for '--jobs': "),
         ("zoo train dcgan --jobs 0", "Invalid value for '--jobs': "),
-        ("synthesis train-models --jobs 0", "Invalid value for '--jobs': "),
+        ("synthesis train mine --seeds 0", "Invalid value for '--seeds': "),
+        ("synthesis identify", "No such command 'identify'; `manifpt synthesis --help`"),
+        ("identify --gallery makers", "Missing option '--query'; `manifpt identify --help`"),
+        ("verify one", "Missing argument 'b'; `manifpt verify --help`"),
         ("fingerprint real generated --out fp.npz --workers 0", "Invalid value for '--workers': "),
         ("attribute train real generated --out clf --workers 0", "Invalid value for '--workers': "),
         ("attribute predict clf images --csv out.csv --workers 0", "Invalid value for '--workers': "),
@@ -155,6 +159,17 @@ def test_zoo_sample_of_a_published_network(monkeypatch, capsys, tmp_path):
     np.testing.assert_array_equal(mosaics.load_mosaic(grid, 3, 128), load_gm("gm-upscaled").sample(label, 3))
     assert main(monkeypatch, "zoo", "sample", label, "--dataset", "gm-upscaled", "-n", "999", "--grid", str(grid)) == 2
     assert "enlarges 300 photographs" in capsys.readouterr().err
+
+
+def test_synthesis_train_passes_its_options(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("manifpt.data.real.load_real", lambda name: name)
+    monkeypatch.setattr("manifpt.synthesis.extractor.train_extractor", lambda *a, **o: asked.append((a, o)) or "there")
+    words = ["--dataset", "photos", "--dataset", "fashion-mnist", "--steps", "3", "--seeds", "2", "--seed", "5"]
+    assert main(monkeypatch, "synthesis", "train", "mine", *words) == 0
+    config = ExtractorConfig(steps=3, seeds=2, seed=5)
+    assert asked == [((["photos", "fashion-mnist"], config), {"name": "mine", "progress": True})]
+    assert capsys.readouterr().out == "there\n"
 
 
 def test_bench_needs_a_checkout_and_passes_its_option(monkeypatch, capsys, tmp_path):

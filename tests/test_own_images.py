@@ -14,10 +14,13 @@ import own_images
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import log_loss
 
 from manifpt.cli import app
 from manifpt.data import pictures
 from manifpt.folders import classifier, fingerprint, report, rules, survey
+from manifpt.folders.linear import LinearAttributor
 from manifpt.folders.rules import Rule
 from manifpt.folders.survey import survey_folders
 from manifpt.manifold import Manifold
@@ -396,6 +399,71 @@ def test_the_report_shows_what_was_warned_of(tmp_path, good):
     assert "real: copies left out, 1 in all" in (tmp_path / "clf/report.html").read_text(encoding="utf-8")
     assert curve["n"].tolist() == [8, 3, 4, 8]
     assert curve["input"].str.startswith("control").tolist() == [True, False, False, False]
+
+
+@pytest.fixture
+def pictures_of_all_sizes(tmp_path):
+    """Colour pictures of 40 to 60 pixels: noise, and two models that mix its neighbours."""
+    rng = np.random.default_rng(0)
+    for number in range(36):
+        size = (*rng.integers(40, 60, 2), 3)
+        own_images.save(tmp_path / f"real/{number:02}.png", rng.integers(0, 256, size).astype(np.uint8))
+        for label, axis in (("a", 0), ("b", 1)):
+            noise = rng.integers(0, 256, size)
+            mixed = ((noise + np.roll(noise, 1, axis)) // 2).astype(np.uint8)
+            own_images.save(tmp_path / f"generated/{label}/{number:02}.png", mixed)
+    return tmp_path
+
+
+def test_psd_trains_and_predicts_in_closed_form_at_native_sizes(monkeypatch, pictures_of_all_sizes, fresh, capsys):
+    monkeypatch.chdir(pictures_of_all_sizes)
+    run(monkeypatch, "attribute", "train", "real", "generated", "--space", "psd", "--out", "clf")
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in told[1:4]] == ["1.000"] * 3
+    page = Path("clf/report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4
+    assert "control" not in page
+    run(monkeypatch, "attribute", "predict", "clf", "generated", "--csv", "out.csv", "--workers", "2")
+    table = pd.read_csv("out.csv").set_index("file")
+    assert (table["label"] == table.index.str[0]).all()
+    assert table.filter(like="p(").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
+    assert not {path.suffix for path in Path("clf").iterdir()} - {".safetensors", ".npy", ".html", ".json"}
+    run(monkeypatch, "attribute", "predict", "clf", "generated/b/05.png", "--csv", "one.csv")
+    one = pd.read_csv("one.csv")
+    assert one["probability"][0] == pytest.approx(table.loc["b/05.png", "probability"], abs=2e-4)
+
+
+def test_psd_fingerprints_are_the_artifacts_of_the_manifold(pictures_of_all_sizes, fresh):
+    found = survey_folders(pictures_of_all_sizes / "real", pictures_of_all_sizes / "generated", rule="whole")
+    out = pictures_of_all_sizes / "fp.npz"
+    fingerprint.write_fingerprints(found, fingerprint.make_manifold("psd", None, 64), out)
+    loaded = fingerprint.load_fingerprints(out)
+    sets = found.reference, found.classes["a"]
+    reference, images = ([np.asarray(Image.open(p.path)).transpose(2, 0, 1) for p in some] for some in sets)
+    expected = Manifold("psd", estimator="gaussian").fit(reference).fingerprint(images, model="a")
+    np.testing.assert_allclose(loaded["a"].artifacts, expected.artifacts, rtol=1e-3, atol=1e-2)
+    assert (loaded["a"].space, loaded["a"].estimator) == ("psd", "gaussian")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_linear_probabilities_are_honest_and_outlive_the_disk(tmp_path, classes):
+    """Of Gaussians that overlap, with few images in many dimensions; scikit-learn's own are the yardstick."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(classes, 40)) / 4
+    y = np.arange(60 * classes) % classes
+    x, val, new = (means[y] + rng.normal(size=(len(y), 40)) for _ in range(3))
+    names = np.array(["a", "b", "c"])[y]
+    fitted = LinearAttributor().fit(x, names, val=(val, names))
+    yardstick = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, names)
+    assert (fitted.classes_[fitted.predict_proba(new).argmax(1)] == yardstick.predict(new)).all()
+    assert log_loss(names, fitted.predict_proba(new)) <= log_loss(names, yardstick.predict_proba(new)) + 0.02
+    fitted.save(tmp_path / "c.safetensors")
+    loaded = LinearAttributor.load(tmp_path / "c.safetensors")
+    assert (loaded.predict_proba(new) == fitted.predict_proba(new)).all()
+    assert loaded.classes_.tolist() == fitted.classes_.tolist()
+    files.save_tensors(tmp_path / "other.safetensors", {}, {})
+    with pytest.raises(InputError, match=r"other\.safetensors: not a linear classifier"):
+        LinearAttributor.load(tmp_path / "other.safetensors")
 
 
 def test_equalise_on_the_command_line(monkeypatch, tmp_path, good):

@@ -67,6 +67,16 @@ def test_settings_that_look_like_a_number_stay_text(tmp_path, monkeypatch, name)
     assert read(path)["settings"].tolist() == latest(path)["settings"].tolist() == [name] * 2
 
 
+def test_latest_rows_are_about_the_latest_models(tmp_path):
+    """A row about older models is left out, even one that was not computed again."""
+    path = tmp_path / "curve.csv"
+    table(path, samples=["before"]).add([scores(0.1), scores(0.2, seed=1)])
+    table(path, samples=["now"]).add([scores(0.5)])
+    table(path, samples=["now"], n_test=9).add([scores(0.6)])
+    assert len(read(path)) == 4
+    assert latest(path)["value"].tolist() == [0.6]
+
+
 def test_settings_stand_beside_the_table(tmp_path):
     for epochs in (1, 2):
         table(tmp_path / "curve.csv", epochs=epochs).add([scores()])

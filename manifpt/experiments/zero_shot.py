@@ -81,7 +81,7 @@ def zero_shot(
     shots = [n for n in SIZES if n < most] if shots is None else shots
     tasks = [(IDENTIFICATION, n) for n in shots] + [(VERIFICATION, n) for n in dict.fromkeys((shots[0], 1))]
     tasks += [(f"{IDENTIFICATION} {level}", shots[0]) for level in levels(gm)] + [(OPEN_SET, shots[0])]
-    tasks += [(f"{LINEAGE}{of}", shots[0]) for of in ("", " SPAN") if gm.lineage]
+    tasks += [(f"{LINEAGE}{of}", shots[0]) for of in ("", " SPAN") if gm.name == PUBLISHED]
     grid = [[Key(gm.name, task, one, n, seed) for task, n in tasks for seed in budget.seeds] for one in methods]
     settings = {"samples": [samples_of(gm)], "n_test": budget.n_test, "n_reference": budget.n_reference}
     network = {"extractor": files.sha256(extractor.find(_extractor(gm)))[:12]}
@@ -111,9 +111,9 @@ def asked(makers: int, images: int, task: str, n: int, seed: int) -> np.ndarray:
 
 
 def levels(gm: GMDataset) -> dict[str, tuple[str, ...]]:
-    """The levels of difficulty of a dataset, and the first two together where networks are published."""
+    """The levels of difficulty whose makers are all there, and the first two together where networks are published."""
     both = {"L1 + L2": tuple(sorted({*gm.levels["L1"], *gm.levels["L2"]}))} if gm.name == PUBLISHED else {}
-    return gm.levels | both
+    return {name: some for name, some in (gm.levels | both).items() if {*some} <= {*gm.models}}
 
 
 class Makers:
@@ -193,7 +193,7 @@ def images_of(gm: GMDataset, n: int) -> dict[str, np.ndarray]:
 
 def _middle(image: np.ndarray) -> np.ndarray:
     """The middle of an image `(c, h, w)`, 128 pixels a side, at a multiple of 8 as the blocks of a JPEG are."""
-    top, left = ((side - SIDE) // 16 * 8 for side in image.shape[1:])
+    top, left = (max(0, side - SIDE) // 16 * 8 for side in image.shape[1:])
     return image[:, top : top + SIDE, left : left + SIDE]
 
 

@@ -9,6 +9,7 @@ from manifpt.baselines import BASELINES
 from manifpt.experiments import ledger
 from manifpt.experiments.latent import DEFAULT, LONG, POINT, Point
 from manifpt.experiments.store import COLUMNS, Answers, read
+from manifpt.experiments.zero_shot import asked
 from manifpt.utils import paths
 
 SHARES = dict.fromkeys(BASELINES, 0.5) | {
@@ -196,3 +197,59 @@ def test_a_single_claim_on_an_image_of_others_contradicts(tmp_path, wrong, verdi
     row = ledger.stranger_claims(path).iloc[0]
     assert (row["ours"], row["verdict"], row["n"]) == (f"{wrong} claimed", verdict, "120 images, 3 seeds")
     assert row["control"].startswith("own images claimed 90.1")
+
+
+ZERO_SHOT = {"psd-plda": 0.9, "control-no-makers": 0.7} | dict.fromkeys(ledger.EXISTING, 0.2)
+
+
+def zero_shot_table(folder, shares, *, makers=6, images=20):
+    """Five splits of identification by ten gallery images, of as many images of each maker, and of verification."""
+    path, rows = folder / "zero_shot.csv", []
+    answers, rng = Answers(path), np.random.default_rng(0)
+    for task, n_per_class in (("identification", 10), ("verification", 1)):
+        for seed in range(5):
+            n = len(asked(makers, images, task, n_per_class, seed))
+            for method, share in shares.items():
+                key = {"dataset": "gm-x", "task": task, "method": method, "n_per_class": n_per_class, "seed": seed}
+                right = rng.random(n) < share
+                answers.add(right, **key, settings="s")
+                found = {"accuracy": right.mean()} | ({"chance": 1 / makers} if n_per_class == 10 else {})
+                rows += [key | {"metric": name, "value": value, "n": n} for name, value in found.items()]
+    return write(rows, path)
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdicts"),
+    [
+        ({}, ["agrees", "agrees", "agrees", "agrees"]),
+        ({"marra19": 0.7}, ["weaker", "agrees", "agrees", "agrees"]),
+        ({"psd-plda": 0.6, "extractor": 0.99}, ["contradicts", "weaker"] * 2),
+    ],
+)
+def test_zero_shot_attribution_needs_the_papers_points(tmp_path, shares, verdicts):
+    """40 points of identification, 15 of verification, above what existed; synthetic models have a row of their own."""
+    table = ledger.zero_shot_claims(zero_shot_table(tmp_path, ZERO_SHOT | shares))
+    assert table["verdict"].tolist() == verdicts
+    assert table["paper"].tolist() == ["+40 points", "not tested", "+15 points", "not tested"]
+    assert table["claim"].iloc[0] == "Model Synthesis, gm-x: identification above existing methods"
+    assert table["claim"].iloc[3] == "Model Synthesis, gm-x: verification above the same without synthetic models"
+    best = max(ledger.EXISTING, key=(ZERO_SHOT | shares).get)
+    assert table["control"].iloc[0].startswith("best existing ")
+    assert {*shares}.isdisjoint(ledger.EXISTING) or table["control"].iloc[0].endswith(f"({best})")
+
+
+def test_zero_shot_tables_that_lack_a_method_are_not_judged(tmp_path):
+    shares = {name: share for name, share in ZERO_SHOT.items() if name != "marra19"}
+    assert ledger.zero_shot_claims(zero_shot_table(tmp_path, shares)).empty
+
+
+@pytest.mark.parametrize("makers", [3, 6])
+def test_questions_are_those_of_the_table(makers):
+    """The images of queries are outside the gallery; those of pairs are of the makers that are judged."""
+    queries = asked(makers, 12, "identification", 10, seed=1)
+    assert (len(queries), len(set(queries))) == (makers * 2, makers * 2)
+    pairs = asked(makers, 12, "verification", 1, seed=1)
+    owners = {*(pairs // 12).ravel().tolist()}
+    assert pairs.shape[1] == 2
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert len(owners) == (3 if makers == 6 else makers)

@@ -155,10 +155,7 @@ def survey_folders(
     """
     check_rule(rule, size)
     files.check_writable(paths.cache() / "folders" / "rows.npy")
-    models = find_models(generated)
-    if REAL in models:
-        raise InputError(f"{generated}/{REAL}: the name 'real' is that of the real images; give the model another one")
-    named = {REAL: pictures.find(real)} | models
+    named = {REAL: pictures.find(real)} | find_models(generated, beside_real=True)
     if Path(real).resolve() in (Path(generated).resolve(), *Path(generated).resolve().parents):
         raise InputError(f"{generated}: lies in {real}, the folder of real images; keep the two apart")
     found, copies = distinct(look_at(named, workers=workers, progress=progress))
@@ -181,8 +178,11 @@ def survey_folders(
     return Folders(mixed[REAL][:cut], mixed | {REAL: mixed[REAL][cut:]}, stream, warnings)
 
 
-def find_models(generated: Path | str) -> dict[str, list[Path]]:
-    """The sub-folders of a folder as models, name to sorted files; `InputError` for any other arrangement."""
+def find_models(generated: Path | str, *, beside_real: bool = False) -> dict[str, list[Path]]:
+    """The sub-folders of a folder as models, name to sorted files; `InputError` for any other arrangement.
+
+    Beside a folder of real images, none may be called ``real``.
+    """
     folder = pictures.check_folder(generated)
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     if loose := [entry for entry in entries if not entry.is_dir() and pictures.is_picture(entry.name)]:
@@ -190,6 +190,8 @@ def find_models(generated: Path | str) -> dict[str, list[Path]]:
     named = {entry.name: entry for entry in entries if entry.is_dir()}
     if not named:
         raise InputError(f"{folder}: has no sub-folders; put the images of each model into a sub-folder of its name")
+    if beside_real and REAL in named:
+        raise InputError(f"{named[REAL]}: the name 'real' is that of the real images; give the model another one")
     return {label: pictures.find(entry) for label, entry in named.items()}
 
 

@@ -1,8 +1,9 @@
 """Fingerprints of generative models. Names are imported when first used: `import manifpt` loads nothing heavy.
 
 `load_real` and `load_gm` give images; `embed` maps them into a space; a `Manifold` projects them, which gives artifacts
-and a `Fingerprint`; an `Attributor` names the model behind an artifact. Errors that users can mend are `InputError`.
-Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`, `experiments`, `plotting` and all other modules.
+and a `Fingerprint`; an `Attributor` names the model behind an artifact after training, `PLDA` by a few images of each
+model. Errors that users can mend are `InputError`. Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`,
+`experiments`, `plotting` and all other modules.
 """
 
 from importlib.metadata import version
@@ -17,11 +18,12 @@ _NAMES = {
     "fingerprints": ["Fingerprint"],
     "manifold": ["Manifold"],
     "notebooks.execute": ["key_figure"],
+    "plda": ["PLDA"],
     "utils.errors": ["InputError"],
     "zoo.dataset": ["load_gm"],
 }
 _MODULES = [
-    *("attribution", "embeddings", "fingerprints", "manifold", "metrics", "toys"),
+    *("attribution", "embeddings", "fingerprints", "manifold", "metrics", "plda", "psd", "toys"),
     *("baselines", "cli", "data", "experiments", "folders", "latent", "nn", "notebooks", "plotting"),
     *("search", "synthesis", "utils", "zoo"),
 ]

@@ -15,10 +15,10 @@ from manifpt.nn.classifiers import SCHEDULES
 from manifpt.utils import paths
 
 README = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
-PUBLIC = {"Attributor", "Fingerprint", "InputError", "Manifold", "embed", "key_figure", "load_gm", "load_real"}
+PUBLIC = {"Attributor", "Fingerprint", "InputError", "Manifold", "PLDA", "embed", "key_figure", "load_gm", "load_real"}
 ROOMS = {"experiments", "folders", "latent", "metrics", "plotting", "synthesis", "zoo"}
 DOCUMENTED = ["attribution", "data.real", "embeddings", "fingerprints", "manifold", "metrics", "toys", "utils.arrays"]
-DOCUMENTED += ["zoo.dataset"]
+DOCUMENTED += ["plda", "psd", "zoo.dataset"]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,8 +2,8 @@
 
 `load_real` and `load_gm` give images; `embed` maps them into a space; a `Manifold` projects them, which gives artifacts
 and a `Fingerprint`; an `Attributor` names the model behind an artifact after training, `PLDA` by a few images of each
-model. Errors that users can mend are `InputError`. Beside them stand `metrics`, `zoo`, `synthesis`, `latent`, `folders`,
-`experiments`, `plotting` and all other modules.
+model. Errors that users can mend are `InputError`. Beside them stand `metrics`, `zoo`, `synthesis`, `latent`,
+`folders`, `experiments`, `plotting` and all other modules.
 """
 
 from importlib.metadata import version

@@ -77,7 +77,7 @@ VARIANTS = {
     **{f"metric: {name}": Variant(metric=name) for name in ("identity", "diagonal", "25", "288", "both")},
     "point: nearest": Variant(point="nearest"),
     "point: nearest, identity": Variant(point="nearest", metric="identity"),
-    **{f"window: {side}": Variant(PowerSpectrum(side, side // 2)) for side in (8, 32, 64)},
+    **{f"window: {side}": Variant(PowerSpectrum(side, side // 2)) for side in (8, 32)},
     "residual": Variant(PowerSpectrum(residual=True)),
     **{f"photographs: {n}": Variant(photographs=n) for n in (1, 2, 5, 10)},
     **{f"crops: {n}": Variant(crops=n) for n in (10, 30, 100)},
@@ -98,7 +98,7 @@ def zero_shot_ablation(gm: GMDataset, *, tasks: Sequence[str] = tuple(VARIANTS),
         check_choice("task", task, VARIANTS)
     tasks = [task for task in tasks if not VARIANTS[task].whole or isinstance(gm, FolderDataset)]
     grid = [
-        [Key(gm.name, task, method, VARIANTS[task].shots, seed) for seed in budget.seeds for method in _methods(task)]
+        [Key(gm.name, task, method, VARIANTS[task].shots, seed) for seed in budget.seeds for method in METHODS]
         for task in tasks
     ]
     crops = lru_cache(maxsize=1)(lambda: images_of(gm, budget.n_test))
@@ -121,11 +121,6 @@ def zero_shot_ablation(gm: GMDataset, *, tasks: Sequence[str] = tuple(VARIANTS),
 
     settings = {"samples": [samples_of(gm)], "n_test": budget.n_test}
     return measure(grid, judged, settings, budget, code=__name__)
-
-
-def _methods(task: str) -> tuple[str, ...]:
-    """Those of the module; of windows of 64, whose vectors are long, the cosine alone."""
-    return METHODS if VARIANTS[task].space.window <= 32 else METHODS[1:]
 
 
 def _after(what: str, images: list[np.ndarray]) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ task                            what
                                 25 or 288 synthetic models; by that and the reals', each over its trace (``both``)
 ``point: nearest``, …           the paper's nearest real image is subtracted, then whitened or (``, identity``) not
 ``window: 8``, …                side of a window, with half of it as the step; ``residual``: second differences
-``photographs: 1``, …           so many photographs behind the metric, all of their crops
+``photographs: 1``, …           so many photographs behind the metric, all of their 15 crops or more
 ``crops: 10``, …                so many crops, of all photographs
 ``shots: 1``, …                 so many gallery images
 ``whole pictures``              where they are larger than 128 pixels
@@ -49,6 +49,7 @@ from manifpt.zoo.dataset import FolderDataset, GMDataset
 METHODS = ("psd-plda", "psd-gaussian")
 SHRINKAGE = 0.003  # of every covariance, as of `manifpt.manifold.Manifold`
 SCALE = 0.75  # of what is resized
+LARGE = 15  # crops of a photograph that may be the only one, at least
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def _reals(variant: Variant, seed: int) -> np.ndarray:
     vectors, owner = _photographs(variant.space)
     rng = np.random.default_rng(seed)
     if variant.photographs:
-        return vectors[np.isin(owner, rng.permutation(owner.max() + 1)[: variant.photographs])]
+        large = np.flatnonzero(np.bincount(owner) >= LARGE)
+        return vectors[np.isin(owner, rng.permutation(large)[: variant.photographs])]
     return vectors[rng.permutation(len(vectors))[: variant.crops]] if variant.crops else vectors
 
 

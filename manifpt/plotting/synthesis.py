@@ -64,7 +64,7 @@ def likelihood_ratios(ratios: Mapping[str, np.ndarray], *, xlabel: str, limit: f
         ax.hist(inside, np.linspace(-limit, limit, 49), weights=weights, **style)
     ax.axvline(0, color="0.3", linewidth=1)
     ax.set(xlabel=xlabel, ylabel="share")
-    ax.legend(frameon=False, loc="upper left")
+    legend_beside(ax)
     return figure
 
 
@@ -88,8 +88,9 @@ def calibration(scores: Mapping[str, np.ndarray], same: Mapping[str, np.ndarray]
     ticks = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.8])
     right.set_xticks(norm.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
     right.set_yticks(norm.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
-    right.set(xlabel="different makers accepted (%)", ylabel="one maker missed (%)")
-    right.plot(*[norm.ppf([0.001, 0.8])] * 2, color="0.5", linestyle=":")
+    shown = norm.ppf([0.0007, 0.85])
+    right.set(xlabel="different makers accepted (%)", ylabel="one maker missed (%)", xlim=shown, ylim=shown)
+    right.plot(shown, shown, color="0.5", linestyle=":")
     legend_beside(right)
     return figure
 
@@ -99,7 +100,7 @@ def tasks(table: pd.DataFrame, asked: Mapping[str, tuple[str, int, str]], *, ord
 
     `asked` maps a panel's title to the task, the number of images and the metric of tidy rows; `order` names datasets.
     """
-    figure, (axes,) = panels(1, len(asked), (2.5 * len(asked) + 2.6, 0.42 * len(order) + 1.2), sharey=True)
+    figure, (axes,) = panels(1, len(asked), (1.9 * len(asked) + 2.4, 0.42 * len(order) + 1.2), sharey=True)
     for ax, (title, (task, n, metric)) in zip(axes, asked.items(), strict=True):
         rows = table[(table["task"] == task) & (table["n_per_class"] == n) & (table["metric"] == metric)]
         means = rows.pivot_table("value", "dataset", "method")
@@ -119,7 +120,7 @@ def tasks(table: pd.DataFrame, asked: Mapping[str, tuple[str, int, str]], *, ord
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """Accuracy of each task of tidy rows, best first: a marker a dataset, bars of one standard deviation over splits."""
+    """Accuracy of each task of tidy rows, best first: a marker a dataset, bars of one standard deviation."""
     rows = table[table["metric"] == "accuracy"].assign(value=100 * table["value"])
     order = rows.groupby("task")["value"].mean().sort_values(ascending=False).index
     datasets = [*rows["dataset"].drop_duplicates()]

@@ -103,6 +103,7 @@ def tasks(table: pd.DataFrame, asked: Mapping[str, tuple[str, int, str]], *, ord
     figure, (axes,) = panels(1, len(asked), (1.9 * len(asked) + 2.4, 0.42 * len(order) + 1.2), sharey=True)
     for ax, (title, (task, n, metric)) in zip(axes, asked.items(), strict=True):
         rows = table[(table["task"] == task) & (table["n_per_class"] == n) & (table["metric"] == metric)]
+        rows = rows[rows["dataset"].isin(order)]
         means = rows.pivot_table("value", "dataset", "method")
         for number, (method, name) in reversed([*enumerate(METHODS.items())]):
             if method in means:

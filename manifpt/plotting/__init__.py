@@ -10,7 +10,7 @@ _NAMES = {
     "common": ["png", "style"],
     "estimation": ["errors", "four_spaces", "lengths", "manifolds", "plane", "strips", "verdicts", "views"],
     "latent": ["attack_bars", "front", "key_path", "rates"],
-    "synthesis": ["beside_chance", "cosines", "lineage", "option_spectra", "sets"],
+    "synthesis": ["ablation", "calibration", "cosines", "frequency_planes", "likelihood_ratios", "tasks"],
     "zoo": ["contact_sheet", "quality", "spectra"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["browser"], _NAMES)

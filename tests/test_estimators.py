@@ -257,6 +257,7 @@ def test_settings_tell_all_that_a_projection_depends_on(noise):
         "estimator": "tangent",
         "n_neighbors": 4,
         "ridge": 0.1,
+        "shrinkage": 0.003,
         "index": "ivf",
         "seed": 3,
     }

@@ -48,8 +48,10 @@ class Calibration(NamedTuple):
     @classmethod
     def fit(cls, ratios: np.ndarray, same: np.ndarray) -> "Calibration":
         """Logistic regression on ratios `(n,)` of trials and on whether each is of one maker, bool `(n,)`."""
-        found = LogisticRegression(C=1e6, class_weight="balanced").fit(np.arcsinh(ratios / 30)[:, None], same)
-        return cls(float(found.coef_[0, 0]), float(found.intercept_[0]))
+        values = np.arcsinh(ratios / 30)
+        scale = values.std() or 1.0  # brings scores of any unit to one that the solver's tolerance is made for
+        found = LogisticRegression(C=1e6, class_weight="balanced").fit(values[:, None] / scale, same)
+        return cls(float(found.coef_[0, 0] / scale), float(found.intercept_[0]))
 
     def __call__(self, ratios: np.ndarray) -> np.ndarray:
         return self.slope * np.arcsinh(ratios / 30) + self.intercept

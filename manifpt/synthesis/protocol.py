@@ -13,7 +13,7 @@ e^\ell) \rangle_{different}`, and its minimum that of the best monotone calibrat
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
-from sklearn.metrics.pairwise import cosine_similarity, paired_cosine_distances
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils import gen_batches
 
 from manifpt.utils.errors import InputError
@@ -37,7 +37,8 @@ class Cosine:
 
     def compare(self, A: np.ndarray, B: np.ndarray, **_) -> np.ndarray:
         """The cosine of each row of A with the same row of B."""
-        return 1 - paired_cosine_distances(A, B)
+        lengths = np.linalg.norm(A, axis=1) * np.linalg.norm(B, axis=1)
+        return np.einsum("rd,rd->r", A, B) / np.maximum(lengths, 1e-30)
 
 
 def split(labels: np.ndarray, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -206,3 +206,14 @@ def test_queries_that_are_refused():
         model.compare(X, X[:2])
     with pytest.raises(InputError, match="makers: 2 coordinates"):
         PLDA(MAKERS[:, :2]).compare(X, X)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e3])
+def test_scores_of_any_unit_are_calibrated(unit):
+    """Small numbers, as cosines of pixels are, are no reason to stop at a slope of zero."""
+    rng = np.random.default_rng(0)
+    same = np.arange(2000) < 1000
+    scores = unit * (rng.normal(size=2000) + 0.5 * same)
+    calibration = Calibration.fit(scores, same)
+    assert calibration.slope > 0
+    assert np.mean((calibration(scores) > 0) == same) > 0.57

@@ -206,3 +206,12 @@ def test_open_set_threshold_accepts_95_percent_of_the_known():
     found = open_set(known, unknown)
     assert found["fpr95"] == pytest.approx(norm.sf(1 + norm.ppf(0.05)), abs=0.02)
     assert found["auroc"] == pytest.approx(roc_auc_score(np.repeat([1, 0], 5000), np.concatenate([known, unknown])))
+
+
+def test_scores_of_single_precision_cost_no_more():
+    """Probabilities of a perfect calibration are kept below 1, which single precision would round them to."""
+    scores = np.float32([5, 4, 3, 0.5, 0.4, -3, -4])
+    same = np.array([True, True, True, False, True, False, False])
+    found = protocol.verification(scores, same)
+    assert found == pytest.approx(protocol.verification(scores.astype(float), same))
+    assert np.isfinite([*found.values()]).all()

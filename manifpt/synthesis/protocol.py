@@ -107,6 +107,7 @@ def verification(ratios: np.ndarray, same: np.ndarray) -> dict[str, float]:
 
     ``auc``, ``eer`` (equal error rate), ``accuracy`` of the sign, ``cllr``, ``cllr_min``.
     """
+    ratios = np.asarray(ratios, np.float64)  # whose probabilities near 1 are below 1
     false, true, _ = roc_curve(same, ratios)
     best = IsotonicRegression(y_min=1e-6, y_max=1 - 1e-6).fit_transform(ratios, same)
     prior = same.mean()

@@ -212,6 +212,6 @@ def test_scores_of_single_precision_cost_no_more():
     """Probabilities of a perfect calibration are kept below 1, which single precision would round them to."""
     scores = np.float32([5, 4, 3, 0.5, 0.4, -3, -4])
     same = np.array([True, True, True, False, True, False, False])
-    found = protocol.verification(scores, same)
-    assert found == pytest.approx(protocol.verification(scores.astype(float), same))
+    found = verification(scores, same)
+    assert found == pytest.approx(verification(scores.astype(float), same))
     assert np.isfinite([*found.values()]).all()
